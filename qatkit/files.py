@@ -1,0 +1,69 @@
+"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qatkit.errors import EnvironmentProblem
+
+
+def make_directory(path: Path) -> Path:
+    """Create `path` with its parents.
+
+    Raises EnvironmentProblem where that is not possible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot create this folder: {error.strerror}") from error
+    return path
+
+
+def check_writable(directory: Path) -> Path:
+    """Create `directory` and prove that a file can be written there, before hours of work depend on it."""
+    make_directory(directory)
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise EnvironmentProblem(f"{directory}: cannot write here: {error.strerror}") from error
+    return directory
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
+
+    Raises EnvironmentProblem when the file system refuses (no space, no permission).
+    """
+    make_directory(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in one step."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8 with LF line ends, in one step."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, in one step."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,62 @@
+"""What long work shows: a progress bar on a terminal, plain lines elsewhere; tables on both."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+T = TypeVar("T")
+
+# Plain lines for a pipe or a log file: at most one in this many seconds.
+_PLAIN_SECONDS = 10.0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console of this process; rich itself obeys NO_COLOR and notices a pipe.
+
+    A pipe has no width, so tables there are as wide as they need to be.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else 160)
+
+
+def info(message: str) -> None:
+    """Print one line for the user."""
+    console().print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """Print one warning line on standard error."""
+    console(stderr=True).print(f"warning: {message}", markup=False, style="yellow")
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done (on standard error)."""
+    out = console(stderr=True)
+    if out.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=out, transient=True) as bar:
+            yield from bar.track(items, total=total, description=description)
+        return
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last >= _PLAIN_SECONDS:
+            last = time.monotonic()
+            out.print(f"{description}: {done} of {total}", markup=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table; the first column is left-aligned, the others right-aligned."""
+    grid = Table(title=title or None, title_justify="left")
+    for position, column in enumerate(columns):
+        grid.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    console().print(grid)

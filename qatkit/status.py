@@ -1,0 +1,40 @@
+"""`status.json`: one JSON object per line and event, with TAO's keys."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from qatkit.errors import EnvironmentProblem
+from qatkit.files import make_directory
+
+
+class StatusLog:
+    """Appends events to `<directory>/status.json`; with no directory it does nothing.
+
+    Unlike TAO, a line carries only its own values: nothing is repeated from earlier lines.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._path = make_directory(directory) / "status.json" if directory else None
+
+    def write(self, status: str, message: str = "", **values: Any) -> None:
+        """Append one line. `status` is STARTED, RUNNING, SUCCESS, FAILURE or SKIPPED."""
+        if self._path is None:
+            return
+        now = time.localtime()
+        line = {
+            "date": f"{now.tm_mon}/{now.tm_mday}/{now.tm_year}",
+            "time": f"{now.tm_hour}:{now.tm_min}:{now.tm_sec}",
+            "status": status,
+            "verbosity": "INFO" if status != "FAILURE" else "ERROR",
+        }
+        if message:
+            line["message"] = message
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps({**line, **values}) + "\n")
+        except OSError as error:
+            raise EnvironmentProblem(f"{self._path}: cannot write: {error.strerror}") from error
