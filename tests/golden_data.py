@@ -1,0 +1,39 @@
+"""Reference vectors: `tests/golden` by default, or any folder of the same schema named in QATKIT_GOLDEN."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(os.environ.get("QATKIT_GOLDEN") or Path(__file__).parent / "golden")
+
+
+@cache
+def cases(topic: str) -> list[dict[str, Any]]:
+    """The cases of `topic`, each a dictionary with an `id`; empty where the folder has no such topic."""
+    path = ROOT / topic / "cases.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+@cache
+def _archive(topic: str) -> dict[str, NDArray[Any]]:
+    with np.load(ROOT / topic / "arrays.npz") as archive:
+        return dict(archive)
+
+
+def array(topic: str, case: dict[str, Any], name: str) -> NDArray[Any]:
+    """Array `name` of `case`."""
+    return _archive(topic)[f"{case['id']}.{name}"]
+
+
+def parametrize(topic: str, *prefixes: str) -> pytest.MarkDecorator:
+    """Parametrize a test over the cases of `topic` whose id starts with one of `prefixes` (all without any)."""
+    chosen = [case for case in cases(topic) if not prefixes or case["id"].startswith(prefixes)]
+    return pytest.mark.parametrize("case", chosen, ids=[case["id"] for case in chosen])
