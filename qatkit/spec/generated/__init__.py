@@ -1,0 +1,1 @@
+"""Written by `python protos/generate.py` from /protos; do not edit."""
