@@ -1,0 +1,65 @@
+"""The output grid of the network: how many cells, where they lie in the image, how box sides are encoded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of `grid_height` x `grid_width` cells that lies over an image of `input_height` x `input_width` pixels.
+
+    scale: pixels per unit of the bbox output.
+    offset: pixels added to a cell's corner to get its reference point; 0.5 is the centre of the cell's first pixel,
+    not the centre of the cell.
+
+    Raises SpecError for sizes, scale or offset that make no sense.
+    """
+
+    input_width: int
+    input_height: int
+    grid_width: int
+    grid_height: int
+    scale: float = 35.0
+    offset: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.input_width, self.input_height, self.grid_width, self.grid_height) < 1:
+            raise SpecError(f"image and grid must have at least one pixel and one cell, got {self}")
+        if not 0 < self.scale < math.inf:
+            raise SpecError(f"objective_set.bbox.scale must be positive, got {self.scale}")
+        if not 0 <= self.offset < math.inf:
+            raise SpecError(f"objective_set.bbox.offset must not be negative, got {self.offset}")
+
+    @classmethod
+    def from_spec(cls, experiment: Any, grid_width: int, grid_height: int) -> Grid:
+        """The grid of an Experiment message whose network answers with `grid_height` x `grid_width` cells."""
+        image = experiment.augmentation_config.preprocessing
+        bbox = experiment.model_config.objective_set.bbox
+        width, height = image.output_image_width, image.output_image_height
+        return cls(width, height, grid_width, grid_height, bbox.scale, bbox.offset)
+
+    @property
+    def pitch_x(self) -> float:
+        """Pixels from one cell to the next; the ratio of the sizes, which is the stride only if that divides the image."""
+        return self.input_width / self.grid_width
+
+    @property
+    def pitch_y(self) -> float:
+        """Pixels from one row of cells to the next."""
+        return self.input_height / self.grid_height
+
+    def points_x(self) -> NDArray[np.float32]:
+        """[grid_width] x of the cells' reference points, in pixels."""
+        return (np.arange(self.grid_width) * self.pitch_x + self.offset).astype(np.float32)
+
+    def points_y(self) -> NDArray[np.float32]:
+        """[grid_height] y of the cells' reference points, in pixels."""
+        return (np.arange(self.grid_height) * self.pitch_y + self.offset).astype(np.float32)
