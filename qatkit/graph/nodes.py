@@ -260,6 +260,7 @@ class Graph:
     weights: Weights
     outputs: tuple[str, ...]
     _shapes: dict[str, Shape] = field(init=False, repr=False, compare=False)
+    _by_name: dict[str, Node] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shapes: dict[str, Shape] = {}
@@ -270,12 +271,14 @@ class Graph:
             if missing:
                 raise ModelError(f"layer {node.name}: its input {missing[0]} does not come before it")
             inputs = [shapes[name] for name in node.inputs]
-            self._check_weights(node, inputs)
+            _check_arity(node)
             shapes[node.name] = _checked_shape(node, inputs)
+            self._check_weights(node, inputs)
         for name in self.outputs:
             if name not in shapes:
                 raise ModelError(f"output {name}: there is no such layer")
         object.__setattr__(self, "_shapes", shapes)
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
 
     def _check_weights(self, node: Node, inputs: list[Shape]) -> None:
         for part, expected in node.weight_shapes(inputs).items():
@@ -285,10 +288,7 @@ class Graph:
                 raise ModelError(f"layer {node.name}: {part} should have the shape {expected}, found {found}")
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._by_name[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
@@ -331,6 +331,16 @@ class Graph:
     def with_weights(self, weights: Weights) -> Graph:
         """The same nodes with other weights."""
         return replace(self, weights=weights)
+
+
+def _check_arity(node: Node) -> None:
+    """An Input reads nothing, a joining node one tensor or more, every other node exactly one."""
+    count = len(node.inputs)
+    if isinstance(node, (Add, Multiply, Concat)):
+        if count < 1:
+            raise ModelError(f"layer {node.name}: {node.op} has no input")
+    elif count != (0 if isinstance(node, Input) else 1):
+        raise ModelError(f"layer {node.name}: {node.op} cannot have {count} inputs")
 
 
 def _checked_shape(node: Node, inputs: list[Shape]) -> Shape:

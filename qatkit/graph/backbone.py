@@ -1,0 +1,34 @@
+"""What every backbone module offers: how to add its layers, what it is called, and its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qatkit.graph.builder import Builder
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """The fields of the spec's model_config that shape a backbone; see there."""
+
+    num_layers: int = 18
+    use_batch_norm: bool = True
+    use_pooling: bool = False
+    all_projections: bool = False
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One value of `arch`.
+
+    `add` adds the layers behind `net.input` and returns the name of the last one. `block_of` tells the id of the
+    block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. `depths` are the values of
+    num_layers that exist; empty where the backbone has only one size and ignores it.
+    """
+
+    add: Callable[[Builder, BackboneOptions], str]
+    name: Callable[[BackboneOptions], str]
+    block_of: Callable[[str], int | None]
+    blocks: range
+    depths: tuple[int, ...] = ()
