@@ -28,7 +28,7 @@ _VERSION_CHECK = re.compile(
 
 
 def generate(root: Path) -> list[Path]:
-    """Write a module and its type stub per .proto file under `root`/qatkit/spec/generated; return the modules, sorted.
+    """Write a module and its type stub per .proto file under `root`/qatkit/spec/generated; return the modules.
 
     Raises SystemExit when protoc refuses a file (its own message is on standard error).
     """
