@@ -20,6 +20,8 @@ Shape = tuple[int, int, int]
 Weights = Mapping[str, NDArray[np.float32]]
 # Zeros added around an image: top, left, bottom, right (the order of ONNX `pads`).
 Padding = tuple[int, int, int, int]
+# Larger images or more channels than this exist only in damaged files.
+_MAX_EXTENT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -328,6 +330,12 @@ class Graph:
         """Multiply-adds of all convolutions for one image."""
         return sum(node.macs(self.input_shapes(node)) for node in self.nodes)
 
+    @property
+    def heads(self) -> frozenset[str]:
+        """The output nodes and, where an output is an activation, the node that feeds it."""
+        activations = [self[name] for name in self.outputs if isinstance(self[name], ACTIVATIONS)]
+        return frozenset(self.outputs).union(name for node in activations for name in node.inputs)
+
     def with_weights(self, weights: Weights) -> Graph:
         """The same nodes with other weights."""
         return replace(self, weights=weights)
@@ -351,6 +359,8 @@ def _checked_shape(node: Node, inputs: list[Shape]) -> Shape:
     shape = node.output_shape(inputs)
     if min(shape) < 1:
         raise ModelError(f"layer {node.name}: nothing is left of its input, {shape}", hint="the image is too small")
+    if max(shape) > _MAX_EXTENT:
+        raise ModelError(f"layer {node.name}: its output has more than {_MAX_EXTENT} rows, columns or channels")
     return shape
 
 
