@@ -1,0 +1,204 @@
+"""All frames of a data set in memory: where the images are and what is in them."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit import progress
+from qatkit.dataset.paths import resolve
+from qatkit.errors import DataError, SpecError
+
+if TYPE_CHECKING:
+    from qatkit.dataset.tfrecord import Records
+    from qatkit.spec import DatasetConfig, DataSource
+
+Split = Literal["training", "validation"]
+
+# Files that lie beside record files and match a pattern such as `tfrecords/*`: TAO's own are
+# `<output>_warning.json` and `status.json`.
+_NOT_RECORDS = frozenset({".json", ".txt", ".log", ".yaml", ".yml"})
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """N frames with M objects in all.
+
+    image_paths: N file names. sizes: int32 [N, 2], width and height in pixels.
+    boxes: float32 [M, 4], x1 y1 x2 y2 in pixels of the image file; those of frame i are
+    boxes[row_splits[i] : row_splits[i + 1]]. class_ids: int32 [M], an index into `classes`.
+    source_classes: M names as the records have them. weights: float32 [N], multiplies a frame's loss.
+    sources: int32 [N], which data source a frame is from.
+    """
+
+    classes: tuple[str, ...]
+    image_paths: tuple[str, ...]
+    sizes: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int32]
+    source_classes: tuple[str, ...]
+    row_splits: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    sources: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    def objects(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Boxes [n, 4] in pixels of the image file, and class ids [n], of one frame."""
+        rows = slice(self.row_splits[frame], self.row_splits[frame + 1])
+        return self.boxes[rows], self.class_ids[rows]
+
+    def class_counts(self) -> dict[str, int]:
+        """How many objects each class has."""
+        counts = np.bincount(self.class_ids, minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist()))
+
+
+def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> FrameTable:
+    """Read the records of one split and map their class names to `classes`, once.
+
+    Frames keep the order of sources, of file names, and of records in a file. Objects whose class is not a key of
+    `target_class_mapping` are dropped with one warning.
+    Raises SpecError when the spec names no data; DataError when files or images are missing or damaged, when the
+    split is empty or has no object of any class, or when a class maps to one that is not in `classes`.
+    """
+    selected = _select(config, split)
+    records, sources, paths = _read(selected, _extension(config))
+    if not paths:
+        raise DataError(f"no {split} frames: the record files hold none")
+    _check_images(paths)
+    kept, class_ids = _map_classes(records.class_names, config.target_class_mapping, classes, split)
+    frame_of = np.repeat(np.arange(len(paths)), records.counts)[kept]
+    weights = np.asarray([source.source_weight or 1.0 for source, _ in selected], np.float32)
+    return FrameTable(
+        classes=tuple(classes),
+        image_paths=paths,
+        sizes=records.sizes,
+        boxes=records.boxes[kept],
+        class_ids=class_ids[kept],
+        source_classes=tuple(np.asarray(records.class_names, object)[kept]),
+        row_splits=np.searchsorted(frame_of, np.arange(len(paths) + 1)),
+        weights=weights[sources],
+        sources=sources,
+    )
+
+
+def _select(config: DatasetConfig, split: Split) -> list[tuple[DataSource, list[Path]]]:
+    """The sources of a split, each with its record files."""
+    which = config.WhichOneof("dataset_split_type")
+    if split == "validation" and which == "validation_data_source":
+        source = config.validation_data_source
+        return [(source, record_files(source.tfrecords_path))]
+    if split == "validation" and which is None:
+        raise SpecError("dataset_config has neither validation_fold nor validation_data_source")
+    if not config.data_sources:
+        raise SpecError("dataset_config has no data_sources")
+    found = [(source, record_files(source.tfrecords_path)) for source in config.data_sources]
+    if which != "validation_fold":
+        return found
+    fold, wanted = config.validation_fold, split == "validation"
+    chosen = [(source, [path for path in files if _of_fold(path, fold) == wanted]) for source, files in found]
+    if not any(files for _, files in chosen):
+        raise _no_fold(fold, split)
+    return chosen
+
+
+def _no_fold(fold: int, split: Split) -> DataError:
+    what = (
+        "is in no record file's name" if split == "validation" else "takes all record files: none is left to train on"
+    )
+    return DataError(
+        f"validation_fold: {fold} {what} (fold-{fold:03d}-of-...)",
+        hint="dataset_convert with val_split 0 makes a single fold; validation_data_source names other files",
+    )
+
+
+def _of_fold(path: Path, fold: int) -> bool:
+    return f"fold-{fold:03d}-of-" in path.name
+
+
+def record_files(pattern: str) -> list[Path]:
+    """The record files that match `pattern`, sorted; what is clearly something else (.json, .txt) is left out.
+
+    Raises DataError when there are none.
+    """
+    place = resolve(pattern)
+    found = [Path(name) for name in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207 - absolute pattern
+    files = [path for path in found if path.is_file() and path.suffix not in _NOT_RECORDS]
+    if not files:
+        raise DataError(f"{place}: no record files match", hint="tfrecords_path; dataset_convert makes them")
+    return files
+
+
+def _extension(config: DatasetConfig) -> str:
+    extension = config.image_extension.lstrip(".")
+    if not extension:
+        raise SpecError("dataset_config has no image_extension", hint='such as image_extension: "jpg"')
+    return extension
+
+
+def _read(
+    selected: Sequence[tuple[DataSource, list[Path]]], extension: str
+) -> tuple[Records, NDArray[np.int32], tuple[str, ...]]:
+    """The records of all files, and for each its source's number and its image file."""
+    from qatkit.dataset.tfrecord import concatenate, read_records
+
+    parts, sources, paths = [], [], []
+    for number, (source, files) in enumerate(selected):
+        folder = resolve(source.image_directory_path)
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder", hint="image_directory_path")
+        part = concatenate([read_records(path) for path in files])
+        parts.append(part)
+        sources.append(np.full(len(part.ids), number, np.int32))
+        paths += [str(folder / f"{frame}.{extension}") for frame in part.ids]
+    return concatenate(parts), np.concatenate(sources), tuple(paths)
+
+
+def _check_images(paths: Sequence[str]) -> None:
+    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
+    if missing:
+        raise DataError(
+            f"{missing[0]}: no such image ({len(missing)} of {len(paths)} are missing)",
+            hint="an image is image_directory_path / frame id . image_extension",
+        )
+
+
+def _map_classes(
+    names: Sequence[str], mapping: Mapping[str, str], classes: Sequence[str], split: Split
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Which objects are kept [M], and the class id [M] of each (-1 for those that are not)."""
+    counts = Counter(names)
+    ids = {name: _class_id(name, mapping[name], classes) for name in counts if name in mapping}
+    dropped = {name: counts[name] for name in sorted(counts) if name not in ids and name != "dontcare"}
+    if dropped:
+        what = ", ".join(f"{name} ({count})" for name, count in dropped.items())
+        progress.warn(f"{split} data: not in target_class_mapping, dropped: {what}")
+    class_ids = np.asarray([ids.get(name, -1) for name in names], np.int32)
+    if not (class_ids >= 0).any():
+        raise DataError(
+            f"{split} data: no object of any class ({', '.join(classes)}); the records have: "
+            f"{', '.join(sorted(counts)) or 'no objects'}",
+            hint="keys of target_class_mapping are the lower-case names of the records",
+        )
+    absent = [name for number, name in enumerate(classes) if not (class_ids == number).any()]
+    if absent:
+        progress.warn(f"{split} data: no objects of class {', '.join(absent)}")
+    return class_ids >= 0, class_ids
+
+
+def _class_id(name: str, target: str, classes: Sequence[str]) -> int:
+    if target not in classes:
+        raise DataError(
+            f"target_class_mapping sends {name!r} to {target!r}, which cost_function_config does not know",
+            hint=f"it knows: {', '.join(classes)}",
+        )
+    return list(classes).index(target)

@@ -1,0 +1,167 @@
+"""Images from files, decoded and brought to the network's size: the one way that training, evaluation,
+calibration and inference share. Pillow and NumPy only.
+
+Shrinking is antialiased (bilinear with a support that grows with the factor), unlike TAO's training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from qatkit.errors import DataError, SpecError
+
+if TYPE_CHECKING:
+    from qatkit.spec import AugmentationConfig
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """How an image file becomes a network input of `width` x `height` pixels and `channels` (1 or 3, RGB).
+
+    auto_resize: the whole image is resized to width x height, its aspect ratio is not kept.
+    Otherwise it is scaled by `scale` (x, y), padded with black at the right and the bottom, and the window with
+    its top left corner at `crop` (x, y) is cut out.
+    """
+
+    width: int
+    height: int
+    channels: int = 3
+    auto_resize: bool = False
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise SpecError(f"output image size must be positive, got {self.width} x {self.height}")
+        if self.channels not in (1, 3):
+            raise SpecError(f"output_image_channel must be 1 or 3, got {self.channels}")
+        if min(self.scale) <= 0:
+            raise SpecError(f"scale_width and scale_height must be positive, got {self.scale}")
+
+    @classmethod
+    def from_spec(cls, preprocessing: AugmentationConfig.Preprocessing) -> ImageLayout:
+        """The layout of `augmentation_config.preprocessing`. Raises SpecError where it contradicts itself."""
+        given = preprocessing
+        width, height = given.output_image_width, given.output_image_height
+        if given.crop_left or given.crop_top or given.crop_right or given.crop_bottom:
+            window = (given.crop_right - given.crop_left, given.crop_bottom - given.crop_top)
+            if window != (width, height):
+                raise SpecError(
+                    f"preprocessing: the crop window is {window[0]} x {window[1]}, the output image "
+                    f"{width} x {height}; they must be the same"
+                )
+        return cls(
+            width=width,
+            height=height,
+            channels=given.output_image_channel,
+            auto_resize=given.enable_auto_resize,
+            scale=(given.scale_width or 1.0, given.scale_height or 1.0),
+            crop=(given.crop_left, given.crop_top),
+        )
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the resized image for a file of `size` (width, height), before padding and cropping."""
+        width, height = (self.width, self.height) if self.auto_resize else size
+        return max(round(width * self.scale[0]), 1), max(round(height * self.scale[1]), 1)
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the canvas: the resized image, and at least the window that is cut out."""
+        width, height = self.resized(size)
+        return max(width, self.crop[0] + self.width), max(height, self.crop[1] + self.height)
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height from the header of an image file. Raises DataError where it is missing or no image."""
+    with _opened(path) as image:
+        return image.size
+
+
+def load_image(path: Path | str, width: int, height: int, channels: int, auto_resize: bool) -> NDArray[np.float32]:
+    """The image file as network input: float32 [height, width, channels], RGB or grey, 0..1.
+
+    Raises DataError for a file that is missing, damaged or no image.
+    """
+    return to_float(load_pixels(path, ImageLayout(width, height, channels, auto_resize)))
+
+
+def load_pixels(path: Path | str, layout: ImageLayout, size: tuple[int, int] | None = None) -> Pixels:
+    """The image file as network input in bytes: uint8 [layout.height, layout.width, layout.channels].
+
+    `size` and errors: as in `load_canvas`.
+    """
+    left, top = layout.crop
+    return load_canvas(path, layout, size)[top : top + layout.height, left : left + layout.width]
+
+
+def load_canvas(path: Path | str, layout: ImageLayout, size: tuple[int, int] | None = None) -> Pixels:
+    """The resized image on its canvas, before the window is cut out: uint8 [h, w, layout.channels].
+
+    `size`: width and height that the file must have, where known.
+    Raises DataError for a file that is missing, damaged, no image, or of another size.
+    """
+    with _opened(path) as image:
+        if size is not None and image.size != size:
+            raise DataError(
+                f"{path}: the image is {image.size[0]} x {image.size[1]}, its record says {size[0]} x {size[1]}",
+                hint="run dataset_convert again",
+            )
+        pixels = _decoded(image, layout.channels)
+    original = pixels.size
+    if original != layout.resized(original):
+        pixels = pixels.resize(layout.resized(original), Image.Resampling.BILINEAR)
+    return _pad(np.asarray(pixels), layout.padded(original))
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Bytes 0..255 -> float32 0..1."""
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
+class _opened:  # noqa: N801 - used as a function
+    """`with _opened(path) as image`: Pillow's errors become DataError naming the file."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+
+    def __enter__(self) -> Image.Image:
+        try:
+            self._image = Image.open(self._path)
+        except OSError as error:
+            raise self._explained(error) from error
+        return self._image
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._image.close()
+        if isinstance(error, OSError | SyntaxError | ValueError | Image.DecompressionBombError):
+            raise self._explained(error) from error
+
+    def _explained(self, error: BaseException) -> DataError:
+        if isinstance(error, FileNotFoundError):
+            return DataError(f"{self._path}: no such image file")
+        if isinstance(error, UnidentifiedImageError):
+            return DataError(f"{self._path}: not an image that can be read")
+        return DataError(f"{self._path}: damaged image: {error}")
+
+
+def _decoded(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: Pillow's convert() would clip at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if channels == 3:
+        return image.convert("RGB")
+    image.draft("L", None)  # a JPEG's own luminance, as TensorFlow's decoder gives for one channel
+    return image.convert("L")
+
+
+def _pad(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """[h, w] or [h, w, C] -> [size[1], size[0], C] with zeros at the right and the bottom."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    missing = (size[1] - pixels.shape[0], size[0] - pixels.shape[1])
+    return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0))) if any(missing) else pixels
