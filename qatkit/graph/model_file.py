@@ -18,7 +18,7 @@ import qatkit
 from qatkit.errors import ModelError
 from qatkit.graph import container
 from qatkit.graph.node_json import checked_name, node_from_json, node_to_json
-from qatkit.graph.nodes import Graph, Node, select_weights
+from qatkit.graph.nodes import Graph, select_weights
 
 # What the customary spec sets; TAO's own files do not say.
 DEFAULT_BOX_SCALE = 35.0
@@ -114,12 +114,13 @@ def load_model(path: Path, key: str | None = None) -> Model:
 
 def _model(header: dict[str, Any], weights: dict[str, NDArray[np.float32]]) -> Model:
     nodes = tuple(node_from_json(entry) for entry in _list(header, "nodes", dict, _MAX_NODES))
-    _check_names(nodes, weights)
     outputs = tuple(_list(header, "outputs", str, _MAX_LIST))
     if not outputs or not nodes or nodes[0].op != "Input" or sum(node.op == "Input" for node in nodes) != 1:
         raise ModelError("a network needs one Input, in the first place, and at least one output")
+    graph = Graph(checked_name(header.get("name")), nodes, weights, outputs)
+    _check_owners(graph)
     return Model(
-        graph=Graph(_value(header, "name", str), nodes, weights, outputs),
+        graph=graph,
         classes=tuple(_list(header, "classes", str, _MAX_LIST)),
         box_scale=_number(header, "box_scale"),
         box_offset=_number(header, "box_offset"),
@@ -145,9 +146,9 @@ def _tensors(payload: bytes) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def _check_names(nodes: tuple[Node, ...], weights: Mapping[str, Any]) -> None:
-    owned = {name for node in nodes for name in node.weight_names()}
-    if strangers := sorted(set(weights) - owned):
+def _check_owners(graph: Graph) -> None:
+    owned = {name for node in graph.nodes for name in node.weight_names()}
+    if strangers := sorted(set(graph.weights) - owned):
         raise ModelError(f"weight {strangers[0]}: no layer owns it")
 
 
