@@ -1,0 +1,84 @@
+"""`qatkit train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("-e", "--experiment_spec_file", type=click.Path(path_type=Path), required=True, help="Experiment spec.")
+@click.option("-r", "--results_dir", type=click.Path(path_type=Path), required=True, help="Folder for all results.")
+@click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
+@click.option("-n", "--model_name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt")
+@click.option("--gpus", type=int, default=1, show_default=True, help="GPUs to train on; without any, the CPU.")
+@click.option("--use_amp", is_flag=True, help="Mixed precision (bfloat16); also quicker on many CPUs.")
+@click.option("--enable_determinism", is_flag=True, help="Only operations that give the same bits every time.")
+@click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
+@click.option(
+    "--qat_ema_decay",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="QAT: decay of the moving average of the ranges.",
+)
+@click.option(
+    "--qat_freeze_from",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    show_default=True,
+    help="QAT: fraction of the training after which ranges and batch-norm statistics stand still.",
+)
+@click.option(
+    "--qdq_placement",
+    type=click.Choice(["tensorrt", "tao"]),
+    default="tensorrt",
+    show_default=True,
+    help="QAT: which tensors are quantized.",
+)
+@click.option("--skip_layers", multiple=True, help="QAT: layers that stay float (may be repeated).")
+@click.option("-v", "--verbose", is_flag=True, help="More output.")
+def train(
+    experiment_spec_file: Path,
+    results_dir: Path,
+    key: str,
+    model_name: str,
+    gpus: int,
+    use_amp: bool,
+    enable_determinism: bool,
+    restart: bool,
+    qat_ema_decay: float,
+    qat_freeze_from: float,
+    qdq_placement: str,
+    skip_layers: tuple[str, ...],
+    verbose: bool,
+) -> None:
+    """Train the network that a spec describes.
+
+    With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
+    A run that was interrupted continues from its last checkpoint.
+    """
+    from qatkit.progress import info
+    from qatkit.spec import load_experiment
+
+    spec = load_experiment(experiment_spec_file)  # before TensorFlow: a spec error need not wait for it
+    from qatkit.workflow.train import TrainOptions, train
+
+    path = train(
+        spec,
+        TrainOptions(
+            results=results_dir,
+            key=key,
+            name=model_name,
+            gpus=gpus,
+            use_amp=use_amp,
+            deterministic=enable_determinism,
+            restart=restart,
+            ema_decay=qat_ema_decay,
+            frozen_from=qat_freeze_from,
+            placement=qdq_placement,
+            skip_layers=skip_layers,
+        ),
+    )
+    info(f"Model written to {path}")

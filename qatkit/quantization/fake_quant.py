@@ -1,0 +1,169 @@
+"""Fake quantization in TensorFlow: obeys a `QuantizationPlan`, with TFMOT's wrappers around Keras layers.
+
+Both quantizers are symmetric with the codes -127..127 and zero point 0, as TensorRT wants them: `scale = amax / 127`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+from tensorflow_model_optimization.python.core.quantization.keras.quant_ops import MovingAvgQuantize
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_config import QuantizeConfig
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
+from tensorflow_model_optimization.python.core.quantization.keras.quantizers import MovingAverageQuantizer, Quantizer
+
+from qatkit.errors import ModelError
+from qatkit.graph.nodes import Graph, Node
+from qatkit.quantization.placement import QuantizationPlan
+from qatkit.training.keras_model import KerasGraph, to_keras
+
+# A channel whose weights are all zero still needs a scale.
+_SMALLEST_AMAX = 1e-12
+
+
+class WeightQuantizer(Quantizer):
+    """Per-output-channel quantization of a kernel with the range of its present values.
+
+    TFMOT's LastValueQuantizer stores the range of the last training step and uses that in inference, so the codes
+    would lag one update behind the weights that are exported. This one keeps no state. The gradient is 1.
+    """
+
+    def __init__(self, depthwise: bool = False) -> None:
+        self.depthwise = depthwise
+
+    def build(self, tensor_shape: Any, name: str, layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
+        return {}
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: Any, **kwargs: Any) -> tf.Tensor:
+        # The channel is the last axis of an HWIO kernel, the one before it of a depthwise kernel [h, w, channels, 1].
+        axes = [0, 1, 3] if self.depthwise else [0, 1, 2]
+        amax = tf.maximum(tf.reduce_max(tf.abs(inputs), axis=axes, keepdims=True), _SMALLEST_AMAX)
+        scale = tf.stop_gradient(amax) / 127.0
+        codes = tf.clip_by_value(tf.round(inputs / scale), -127.0, 127.0)
+        return inputs + tf.stop_gradient(codes * scale - inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"depthwise": self.depthwise}
+
+
+class ActivationQuantizer(MovingAverageQuantizer):
+    """Per-tensor quantization; the range moves by EMA while training and stays still otherwise."""
+
+    def __init__(self, ema_decay: float = 0.999) -> None:
+        super().__init__(num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
+        self.ema_decay = ema_decay
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: Any, **kwargs: Any) -> tf.Tensor:
+        return MovingAvgQuantize(
+            inputs,
+            weights["min_var"],
+            weights["max_var"],
+            ema_decay=self.ema_decay,
+            is_training=training,
+            num_bits=8,
+            symmetric=True,
+            narrow_range=True,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {"ema_decay": self.ema_decay}
+
+
+class TensorRTQuantizeConfig(QuantizeConfig):
+    """What TFMOT's wrapper quantizes of one layer: its kernel, its output, both or neither."""
+
+    def __init__(
+        self, kernel: str | None, weights: WeightQuantizer | None, output: ActivationQuantizer | None
+    ) -> None:
+        self._kernel = kernel
+        self._weights = weights
+        self._output = output
+
+    def get_weights_and_quantizers(self, layer: tf_keras.layers.Layer) -> list[tuple[tf.Variable, Quantizer]]:
+        return [(getattr(layer, self._kernel), self._weights)] if self._kernel else []
+
+    def get_activations_and_quantizers(self, layer: tf_keras.layers.Layer) -> list[Any]:
+        return []
+
+    def set_quantize_weights(self, layer: tf_keras.layers.Layer, quantize_weights: list[tf.Tensor]) -> None:
+        if self._kernel:
+            setattr(layer, self._kernel, quantize_weights[0])
+
+    def set_quantize_activations(self, layer: tf_keras.layers.Layer, quantize_activations: list[Any]) -> None:
+        pass
+
+    def get_output_quantizers(self, layer: tf_keras.layers.Layer) -> list[Quantizer]:
+        return [self._output] if self._output else []
+
+    def get_config(self) -> dict[str, Any]:
+        return {"kernel": self._kernel}
+
+
+@dataclass
+class QuantizedKerasGraph(KerasGraph):
+    """A Keras model with fake quantization; `range_variables` hold (min, max) of each quantized tensor."""
+
+    plan: QuantizationPlan
+    range_variables: Mapping[str, tuple[tf.Variable, tf.Variable]]
+
+    def ranges(self) -> dict[str, float]:
+        """Node name -> amax of its output tensor."""
+        return {name: float(high.numpy()) for name, (_, high) in self.range_variables.items()}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {**super().state(), **{f"range/{name}": np.float32(amax) for name, amax in self.ranges().items()}}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        super().restore(arrays)
+        self.set_ranges({name: float(arrays[f"range/{name}"]) for name in self.range_variables})
+
+    def set_ranges(self, ranges: Mapping[str, float]) -> None:
+        """Set the range of every quantized tensor.
+
+        Raises ModelError when one is missing.
+        """
+        for name, (low, high) in self.range_variables.items():
+            if name not in ranges:
+                raise ModelError(f"layer {name}: its output is quantized, but the model file holds no range for it")
+            low.assign(-ranges[name])
+            high.assign(ranges[name])
+
+
+def to_fake_quantized(
+    graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float], ema_decay: float = 0.999
+) -> QuantizedKerasGraph:
+    """Build the Keras model of `graph` with fake quantization as `plan` says, starting from `ranges`.
+
+    ranges: node name -> amax, for every node in `plan.activations`.
+    """
+    kernels = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel"}
+
+    def wrap(node: Node, layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        kernel = kernels[node.op] if node.name in plan.weights else None
+        output = ActivationQuantizer(ema_decay) if node.name in plan.activations else None
+        if kernel is None and output is None:
+            return layer
+        weights = WeightQuantizer(node.op == "DepthwiseConv2D") if kernel else None
+        return QuantizeWrapperV2(layer, TensorRTQuantizeConfig(kernel, weights, output))
+
+    def wrap_input(node: Node, _: Any) -> tf_keras.layers.Layer:
+        quantizer = ActivationQuantizer(ema_decay) if node.name in plan.activations else None
+        return QuantizeLayer(quantizer, name=f"{node.name}_quantize")
+
+    plain = to_keras(graph, wrap, wrap_input)
+    variables = {name: _range_variables(plain.layers[name]) for name in plan.activations}
+    network = QuantizedKerasGraph(plain.graph, plain.model, plain.variables, plain.layers, plan, variables)
+    network.set_ranges(ranges)
+    return network
+
+
+def _range_variables(layer: tf_keras.layers.Layer) -> tuple[tf.Variable, tf.Variable]:
+    holder = layer.quantizer_vars if isinstance(layer, QuantizeLayer) else layer._output_quantizer_vars
+    return holder["min_var"], holder["max_var"]

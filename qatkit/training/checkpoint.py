@@ -1,0 +1,87 @@
+"""Checkpoints: everything a killed run needs to end with the same weights, in one safetensors file per epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from qatkit.errors import ModelError, UsageError
+from qatkit.files import write_bytes
+
+_PATTERN = re.compile(r"^model\.epoch-(\d+)\.ckpt$")
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `run` identifies the training that the checkpoint belongs to (see `fingerprint`)."""
+
+    run: str
+    step: int
+    epoch: int
+
+
+def fingerprint(spec_text: str, frames: int, replicas: int) -> str:
+    """Identifies a training: another spec, data set size or number of devices makes another one."""
+    return hashlib.sha256(f"{spec_text}\n{frames}\n{replicas}".encode()).hexdigest()[:16]
+
+
+def save_checkpoint(
+    directory: Path, progress: Progress, arrays: Mapping[str, NDArray[Any]], extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `model.epoch-<epoch>.ckpt` in one step and remove all but the newest two."""
+    path = directory / f"model.epoch-{progress.epoch}.ckpt"
+    metadata = {"progress": json.dumps(asdict(progress)), "extra": json.dumps(extra or {})}
+    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    write_bytes(path, save(contiguous, metadata))
+    for old in _all(directory)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest(directory: Path) -> Path | None:
+    """The checkpoint of the highest epoch, or None."""
+    found = _all(directory)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path, run: str) -> tuple[Progress, dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read a checkpoint: progress, arrays, extra values.
+
+    Raises ModelError when the file is damaged, UsageError when it belongs to another training.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        progress = Progress(**json.loads(metadata["progress"]))
+        extra = json.loads(metadata["extra"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: damaged checkpoint", hint="remove it, or train with --restart") from error
+    if progress.run != run:
+        raise UsageError(
+            f"{path}: this results folder holds a training with another spec, data set or number of GPUs",
+            hint="use another -r, or --restart to begin anew here",
+        )
+    return progress, arrays, extra
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Forget a former training."""
+    for path in _all(directory):
+        path.unlink(missing_ok=True)
+
+
+def _all(directory: Path) -> list[Path]:
+    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _PATTERN.match(path.name))]
+    return [path for _, path in sorted(found)]

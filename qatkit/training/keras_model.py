@@ -1,0 +1,207 @@
+"""`Graph` -> `tf_keras.Model`, and the weights back.
+
+The model is built by our own constructors, never from a file's own description of its layers. Inside it is NHWC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from qatkit.graph.nodes import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    GlobalAvgPool,
+    Graph,
+    Input,
+    LeakyRelu,
+    MaxPool,
+    Multiply,
+    Node,
+    Pad,
+    Padding,
+    Relu,
+    Relu6,
+    Shape,
+    Sigmoid,
+    Swish,
+    Upsample,
+)
+
+layers = tf_keras.layers
+
+# What a wrapper makes of the layer of a node: the layer itself, or the layer with fake quantization around it.
+Wrap = Callable[[Node, tf_keras.layers.Layer], tf_keras.layers.Layer]
+
+
+@dataclass
+class KerasGraph:
+    """A Keras model together with the graph it was built from.
+
+    `model` maps images [B, H, W, C] in 0..1 to the graph's outputs in their order, NHWC. `variables` are the model's
+    weights under the graph's names, whatever wraps them.
+    """
+
+    graph: Graph
+    model: tf_keras.Model
+    variables: Mapping[str, tf.Variable]
+    layers: Mapping[str, tf_keras.layers.Layer] = field(repr=False)
+
+    def read(self) -> Graph:
+        """The graph with the model's present weights."""
+        weights = {name: np.asarray(variable.numpy(), np.float32) for name, variable in self.variables.items()}
+        return self.graph.with_weights(weights)
+
+    def write(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the model's weights from a graph's."""
+        for name, variable in self.variables.items():
+            variable.assign(weights[name])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that training changes in the model, for a checkpoint."""
+        return {f"model/{name}": variable.numpy() for name, variable in self.variables.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from `state()`."""
+        self.write({name: arrays[f"model/{name}"] for name in self.variables})
+
+
+def to_keras(
+    graph: Graph, wrap: Wrap | None = None, wrap_input: Wrap | None = None, *, policy: str = "float32"
+) -> KerasGraph:
+    """Build the Keras model of `graph` with its weights.
+
+    `wrap` may put something around the layer of any node; `wrap_input` may return a layer to run behind the input.
+    policy: Keras's precision policy (`mixed_bfloat16`) for all layers but the heads, which stay float32.
+    """
+    tensors: dict[str, Any] = {}
+    built: dict[str, tf_keras.layers.Layer] = {}
+    variables: dict[str, tf.Variable] = {}
+    for node in graph.nodes:
+        if isinstance(node, Input):
+            tensors[node.name] = source = tf_keras.Input(node.shape, name=node.name)
+            if wrap_input is not None:
+                built[node.name] = layer = wrap_input(node, None)
+                tensors[node.name] = layer(source)
+            continue
+        node_policy = "float32" if node.name in graph.heads else policy
+        inputs = [_padded(node, graph, tensors[name], node_policy) for name in node.inputs]
+        layer = _layer(node, graph.input_shapes(node), node_policy)
+        layer.build(inputs[0].shape if len(inputs) == 1 else [tensor.shape for tensor in inputs])
+        variables.update(_variables(node, layer))
+        built[node.name] = layer = wrap(node, layer) if wrap is not None else layer
+        tensors[node.name] = _call(node, layer, inputs)
+    model = tf_keras.Model(source, [tensors[name] for name in graph.outputs], name=graph.name)
+    network = KerasGraph(graph, model, variables, built)
+    network.write(graph.weights)
+    return network
+
+
+def _call(node: Node, layer: tf_keras.layers.Layer, inputs: list[Any]) -> Any:
+    if isinstance(node, BatchNorm) and node.frozen:
+        return layer(inputs[0], training=False)
+    return layer(inputs if len(inputs) > 1 else inputs[0])
+
+
+def _keras_name(name: str) -> str:
+    return name.replace("/", "_")  # Keras makes variable scopes of slashes
+
+
+def _padded(node: Node, graph: Graph, tensor: Any, policy: str) -> Any:
+    """Explicit zeros in front of a window whose padding TensorFlow's "same" would place otherwise."""
+    if _keras_padding(node, graph.input_shapes(node)) != "explicit":
+        return tensor
+    top, left, bottom, right = node.padding  # type: ignore[attr-defined]
+    pad = layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{_keras_name(node.name)}_padding", dtype=policy)
+    return pad(tensor)
+
+
+def _keras_padding(node: Node, inputs: list[Shape]) -> str:
+    """ "valid", "same", or "explicit" where neither gives the node's padding (stride 2 on an even size)."""
+    padding: Padding | None = getattr(node, "padding", None)
+    if padding is None or isinstance(node, Pad) or padding == (0, 0, 0, 0):
+        return "valid"
+    # TensorFlow's "same" pads a pooling window with nothing that counts; TAO pads with zeros that do.
+    if isinstance(node, (MaxPool, AvgPool)):
+        return "explicit"
+    return "same" if padding == _same_padding(node, inputs[0]) else "explicit"
+
+
+def _same_padding(node: Any, shape: Shape) -> Padding:
+    before, after = [], []
+    for size, kernel, stride, dilation in zip(shape[:2], node.kernel_size, node.strides, node.dilation):
+        total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        before.append(total // 2)
+        after.append(total - total // 2)
+    return before[0], before[1], after[0], after[1]
+
+
+def _layer(node: Node, inputs: list[Shape], policy: str) -> tf_keras.layers.Layer:
+    common = {"name": _keras_name(node.name), "dtype": policy}
+    padding = "same" if _keras_padding(node, inputs) == "same" else "valid"
+    match node:
+        case Conv2D():
+            return layers.Conv2D(
+                node.filters,
+                node.kernel_size,
+                node.strides,
+                padding,
+                dilation_rate=node.dilation,
+                use_bias=node.use_bias,
+                **common,
+            )
+        case DepthwiseConv2D():
+            return layers.DepthwiseConv2D(
+                node.kernel_size,
+                node.strides,
+                padding,
+                dilation_rate=node.dilation,
+                use_bias=node.use_bias,
+                **common,
+            )
+        case BatchNorm():
+            return layers.BatchNormalization(momentum=node.momentum, epsilon=node.epsilon, **common)
+        case MaxPool():
+            return layers.MaxPooling2D(node.kernel_size, node.strides, **common)
+        case AvgPool():
+            return layers.AveragePooling2D(node.kernel_size, node.strides, **common)
+        case Pad(padding=(top, left, bottom, right)):
+            return layers.ZeroPadding2D(((top, bottom), (left, right)), **common)
+        case Upsample():
+            return layers.UpSampling2D(node.factors, **common)
+        case GlobalAvgPool():
+            return layers.GlobalAveragePooling2D(keepdims=True, **common)
+        case Add():
+            return layers.Add(**common)
+        case Multiply():
+            return layers.Multiply(**common)
+        case Concat():
+            return layers.Concatenate(**common)
+        case Relu():
+            return layers.ReLU(**common)
+        case Relu6():
+            return layers.ReLU(max_value=6.0, **common)
+        case LeakyRelu():
+            return layers.LeakyReLU(node.alpha, **common)
+        case Swish():
+            return layers.Activation("swish", **common)
+        case Sigmoid():
+            return layers.Activation("sigmoid", **common)
+    raise TypeError(f"{node.op} has no Keras layer")
+
+
+def _variables(node: Node, layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
+    keras_names = {"mean": "moving_mean", "variance": "moving_variance"}
+    if isinstance(node, DepthwiseConv2D):
+        keras_names["kernel"] = "depthwise_kernel"
+    return {f"{node.name}/{part}": getattr(layer, keras_names.get(part, part)) for part in node.parts}

@@ -1,0 +1,197 @@
+"""The training loop: epochs of steps, objective weights, checkpoints, validation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from qatkit.errors import DivergedError
+from qatkit.progress import info, track
+from qatkit.status import StatusLog
+from qatkit.training import checkpoint
+from qatkit.training.checkpoint import Progress
+from qatkit.training.cost import updated_objective_weights
+from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
+from qatkit.training.step import Stepper, StepResult
+
+
+class Validation(Protocol):
+    """What a validation reports: mAP and AP in percent, and the cost without regularization."""
+
+    map: float
+    cost: float
+
+    def ap_percent(self) -> dict[str, float | None]:
+        """AP of each class in percent, None for a class without ground truth."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shape of a run.
+
+    frozen_from: fraction of the training after which batch-norm statistics and ranges stand still (1 = never).
+    """
+
+    run: str
+    epochs: int
+    steps_per_epoch: int
+    images_per_step: int
+    checkpoint_interval: int
+    first_validation: int
+    validation_period: int
+    frozen_from: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def validates(self, epoch: int) -> bool:
+        """Whether there is a validation after `epoch` epochs: by the spec's period, and always at the end."""
+        since = epoch - self.first_validation
+        return epoch == self.epochs or (since >= 0 and since % self.validation_period == 0)
+
+
+class Trainer:
+    """Runs a `Plan`: call `fit()` once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stepper: Stepper,
+        schedule: SoftStartAnnealing | EarlyStopping,
+        results: Path,
+        status: StatusLog,
+        validate: Callable[[], Validation] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.stepper = stepper
+        self._schedule = schedule
+        self._results = results
+        self._status = status
+        self._validate = validate
+        self._step = 0
+
+    def resume(self) -> int:
+        """Continue from the newest checkpoint in the results folder; return the number of steps already done."""
+        path = checkpoint.latest(self._results)
+        if path is None:
+            return 0
+        progress, arrays, extra = checkpoint.load_checkpoint(path, self.plan.run)
+        self.stepper.restore(arrays)
+        self.stepper.network.restore(arrays)
+        if isinstance(self._schedule, EarlyStopping):
+            vars(self._schedule).update(extra["early_stopping"])
+        self._step = progress.step
+        info(f"Resuming from {path} (epoch {progress.epoch} of {self.plan.epochs}).")
+        return self._step
+
+    def fit(self, batches: Iterator[dict[str, tf.Tensor]]) -> Validation | None:
+        """Train to the end. `batches` starts at the step after `resume()`. Returns the last validation.
+
+        Raises DivergedError when the cost is no longer a number; the last checkpoint stays.
+        """
+        plan, result = self.plan, None
+        while self._step < plan.steps and not self._stopped():
+            epoch = self._step // plan.steps_per_epoch + 1
+            self._train_epoch(epoch, batches)
+            if self._validate is not None and plan.validates(epoch):
+                result = self._report_validation(epoch, self._validate())
+            if epoch % plan.checkpoint_interval == 0 or epoch == plan.epochs or self._stopped():
+                self._save(epoch)
+        return result
+
+    def _stopped(self) -> bool:
+        return isinstance(self._schedule, EarlyStopping) and self._schedule.stopped
+
+    def _train_epoch(self, epoch: int, batches: Iterator[dict[str, tf.Tensor]]) -> None:
+        plan, started = self.plan, time.monotonic()
+        results: list[StepResult] = []
+        for batch in track(
+            _take(batches, plan.steps_per_epoch), f"Epoch {epoch}/{plan.epochs}", plan.steps_per_epoch
+        ):
+            moving = self._step < plan.frozen_from * plan.steps
+            results.append(self.stepper(batch, self._rate(), moving=moving))
+            if not math.isfinite(results[-1].loss):
+                raise DivergedError(
+                    f"training diverged: the loss of step {self._step} (epoch {epoch}) is {results[-1].loss}",
+                    hint="lower max_learning_rate; the last checkpoint was kept",
+                )
+            self._step += 1
+        self._update_objective_weights(results)
+        self._report_epoch(epoch, results, time.monotonic() - started)
+
+    def _rate(self) -> float:
+        if isinstance(self._schedule, EarlyStopping):
+            return self._schedule.rate(self._step)
+        return self._schedule(self._step / self.plan.steps)
+
+    def _update_objective_weights(self, results: list[StepResult]) -> None:
+        config = self.stepper.cost_config
+        if not config.autoweighting:
+            return
+        sums = np.sum([result.components for result in results], axis=0, dtype=np.float32)
+        weights = self.stepper.objective_weights
+        weights.assign(updated_objective_weights(config, sums, weights.numpy()))
+
+    def _report_epoch(self, epoch: int, results: list[StepResult], seconds: float) -> None:
+        loss = float(np.mean([result.loss for result in results]))
+        components = np.mean([result.components for result in results], axis=0).sum(axis=0)
+        speed = len(results) * self.plan.images_per_step / seconds
+        left = seconds * (self.plan.epochs - epoch)
+        info(
+            f"Epoch {epoch}/{self.plan.epochs}: loss {loss:.6f} (cov {components[0]:.6f}, bbox {components[1]:.6f}), "
+            f"learning rate {self._rate_after():.3g}, {speed:.1f} images/s, ETA {_clock(left)}"
+        )
+        self._status.write(
+            "RUNNING",
+            epoch=epoch,
+            max_epoch=self.plan.epochs,
+            time_per_epoch=_clock(seconds),
+            eta=_clock(left),
+            graphical={"loss": loss, "learning_rate": f"{self._rate_after():.6g}"},
+        )
+
+    def _rate_after(self) -> float:
+        self._step -= 1  # the rate of the epoch's last step
+        rate = self._rate()
+        self._step += 1
+        return rate
+
+    def _report_validation(self, epoch: int, result: Validation) -> Validation:
+        if isinstance(self._schedule, EarlyStopping):
+            self._schedule.validated(result.cost, epoch, self._step)
+        ap = result.ap_percent()
+        listed = ", ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in ap.items())
+        info(f"Validation after epoch {epoch}: mAP {result.map:.2f} ({listed}), cost {result.cost:.6f}")
+        self._status.write(
+            "RUNNING",
+            epoch=epoch,
+            max_epoch=self.plan.epochs,
+            kpi={"validation cost": round(result.cost, 8), "mean average precision": round(result.map, 4)},
+            categorical={"average_precision": ap},
+        )
+        return result
+
+    def _save(self, epoch: int) -> None:
+        extra: dict[str, Any] = {}
+        if isinstance(self._schedule, EarlyStopping):
+            extra["early_stopping"] = asdict(self._schedule)
+        arrays = {**self.stepper.network.state(), **self.stepper.state()}
+        checkpoint.save_checkpoint(self._results, Progress(self.plan.run, self._step, epoch), arrays, extra)
+
+
+def _take(batches: Iterator[dict[str, tf.Tensor]], count: int) -> Iterator[dict[str, tf.Tensor]]:
+    for _ in range(count):
+        yield next(batches)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

@@ -1,0 +1,125 @@
+"""One training step: forward, cost, gradients, update; on one device or many."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from qatkit.detectnet.rasterizer import Rasterizer
+from qatkit.graph.nodes import Conv2D
+from qatkit.spec import TrainingConfig
+from qatkit.training.cost import CostConfig, component_costs, task_cost
+from qatkit.training.keras_model import KerasGraph
+
+_TRAINED_PARTS = ("kernel", "bias", "gamma", "beta")
+_NO_REGULARIZER, _L1 = 0, 1  # RegularizerConfig.RegularizationType
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step reports: the total cost and the unweighted mean costs [C, 2] (cov, bbox) of each class."""
+
+    loss: float
+    components: NDArray[np.float32]
+
+
+class Stepper:
+    """Owns the optimizer and the objective weights of a network and updates it batch by batch.
+
+    Build it inside `strategy.scope()`.
+    """
+
+    def __init__(
+        self,
+        network: KerasGraph,
+        rasterizer: Rasterizer,
+        cost: CostConfig,
+        config: TrainingConfig,
+        strategy: tf.distribute.Strategy,
+        frozen: Collection[str] = (),
+    ) -> None:
+        """frozen: names of nodes whose weights stay as they are."""
+        self.network = network
+        self.objective_weights = tf.Variable(cost.initial_weights, trainable=False)
+        self.cost_config = cost
+        self._rasterizer = rasterizer
+        self._strategy = strategy
+        self._trained = [
+            variable
+            for name, variable in network.variables.items()
+            if name.rpartition("/")[2] in _TRAINED_PARTS and name.rpartition("/")[0] not in frozen
+        ]
+        self._regularized = [
+            network.variables[name]
+            for node in network.graph.nodes
+            if isinstance(node, Conv2D)
+            for name in node.weight_names()
+        ]
+        self._regularizer = config.regularizer
+        adam = config.optimizer.adam
+        self.optimizer = tf_keras.optimizers.Adam(
+            learning_rate=0.0, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon, jit_compile=False
+        )
+        self.optimizer.build(self._trained)
+        self._moving = tf.function(lambda batch: self._distributed(batch, True))
+        self._still = tf.function(lambda batch: self._distributed(batch, False))
+
+    def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
+        """Update the weights from one batch (elements as `dataset.pipeline` makes them).
+
+        moving: whether batch-norm statistics and quantization ranges follow the batch; at the end of
+        quantization-aware training both stand still while the weights settle on them.
+        """
+        self.optimizer.learning_rate.assign(learning_rate)
+        loss, components = (self._moving if moving else self._still)(batch)
+        return StepResult(float(loss), components.numpy())
+
+    def _distributed(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, components = self._strategy.run(self._replica, args=(batch, moving))
+        mean = tf.distribute.ReduceOp.MEAN
+        return self._strategy.reduce(mean, loss, axis=None), self._strategy.reduce(mean, components, axis=None)
+
+    def _replica(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        targets = self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
+        with tf.GradientTape() as tape:
+            bbox, cov = self.network.model(batch["image"], training=moving)
+            components = component_costs(
+                self.cost_config,
+                tf.cast(cov, tf.float32),
+                tf.cast(bbox, tf.float32),
+                targets.cov,
+                targets.bbox,
+                targets.cov_norm,
+                batch["weight"],
+            )
+            loss = task_cost(self.cost_config, components, self.objective_weights) + self._regularization()
+        gradients = tape.gradient(loss, self._trained)
+        # The gradients of all replicas are averaged, as TAO does; Keras itself would add them up.
+        replicas = self._strategy.num_replicas_in_sync
+        pairs = [(g / replicas, v) for g, v in zip(gradients, self._trained) if g is not None]
+        self.optimizer.apply_gradients(pairs)
+        return loss, components
+
+    def _regularization(self) -> tf.Tensor:
+        """weight * sum |v| or sum v^2 over kernels and biases of all convolutions, heads included."""
+        if self._regularizer.type == _NO_REGULARIZER or self._regularizer.weight == 0:
+            return tf.constant(0.0)
+        measure = tf.abs if self._regularizer.type == _L1 else tf.square
+        return self._regularizer.weight * tf.add_n([tf.reduce_sum(measure(v)) for v in self._regularized])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Optimizer and objective weights, for a checkpoint."""
+        slots = {f"optimizer/{index:04d}": v.numpy() for index, v in enumerate(self.optimizer.variables)}
+        return {**slots, "objective_weights": self.objective_weights.numpy()}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from `state()`."""
+        for index, variable in enumerate(self.optimizer.variables):
+            variable.assign(arrays[f"optimizer/{index:04d}"])
+        self.objective_weights.assign(arrays["objective_weights"])

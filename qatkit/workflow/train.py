@@ -1,0 +1,249 @@
+"""`qatkit train`: spec and data in, a model file out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from qatkit.dataset.frames import FrameTable, load_frames
+from qatkit.dataset.pipeline import evaluation_batches, training_batches
+from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.rasterizer import Rasterizer
+from qatkit.errors import ModelError, UsageError
+from qatkit.files import write_text
+from qatkit.graph.build import block_of, build
+from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
+from qatkit.progress import info, warn
+from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
+from qatkit.quantization.placement import QuantizationPlan, place
+from qatkit.quantization.qat import start_qat
+from qatkit.spec import Experiment, class_names, to_text
+from qatkit.status import StatusLog
+from qatkit.training import checkpoint
+from qatkit.training.cost import CostConfig
+from qatkit.training.devices import strategy as make_strategy
+from qatkit.training.keras_model import KerasGraph, to_keras
+from qatkit.training.loop import Plan, Trainer
+from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing, from_spec
+from qatkit.training.step import Stepper
+from qatkit.workflow.locking import locked
+from qatkit.workflow.validation import Validator
+
+# Training images that the ranges of a QAT run start from.
+_CALIBRATION_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The flags of `qatkit train`.
+
+    ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: how fast the
+    ranges follow the batches, the fraction of the training after which ranges and batch-norm statistics stand still.
+    """
+
+    results: Path
+    key: str = ""
+    name: str = "model"
+    gpus: int = 1
+    use_amp: bool = False
+    deterministic: bool = False
+    restart: bool = False
+    ema_decay: float = 0.999
+    frozen_from: float = 0.7
+    placement: str = "tensorrt"
+    skip_layers: tuple[str, ...] = ()
+
+
+def train(spec: Experiment, options: TrainOptions) -> Path:
+    """Run the training that the spec describes, or continue it; return the path of the final model."""
+    with locked(options.results) as results:
+        status = StatusLog(results)
+        status.write("STARTED", "Training started.")
+        write_text(results / "experiment_spec.txt", to_text(spec))
+        if options.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed(spec.random_seed)
+        return _Run(options, spec, status).run()
+
+
+class _Run:
+    """One run; its parts are built in the order that `__init__` lists."""
+
+    def __init__(self, options: TrainOptions, spec: Experiment, status: StatusLog) -> None:
+        self.options = options
+        self.spec = spec
+        self.status = status
+        self.classes = tuple(class_names(spec))
+        self.frames = load_frames(spec.dataset_config, self.classes, "training")
+        self.validation_frames = load_frames(spec.dataset_config, self.classes, "validation")
+        self.strategy = make_strategy(options.gpus)
+        self.start = self._starting_model()
+
+    @property
+    def batch_size(self) -> int:
+        """Images per step, over all devices."""
+        return self.spec.training_config.batch_size_per_gpu * self.strategy.num_replicas_in_sync
+
+    @property
+    def input_shape(self) -> Shape:
+        image = self.spec.augmentation_config.preprocessing
+        return image.output_image_height, image.output_image_width, image.output_image_channel
+
+    def run(self) -> Path:
+        self._describe()
+        with self.strategy.scope():
+            network = self._network()
+            trainer = self._trainer(network)
+        if self.options.restart:
+            checkpoint.remove_checkpoints(self.options.results)
+        first_step = trainer.resume()
+        result = trainer.fit(self._batches(first_step))
+        path = self.options.results / "weights" / f"{self.options.name}.tlt"
+        save_model(path, self._model(network), self.options.key or None)
+        kpi: dict[str, Any] = {"size": path.stat().st_size / 2**20, "param_count": network.graph.params / 1e6}
+        if result is not None:
+            kpi["mean average precision"] = round(result.map, 4)
+        self.status.write("SUCCESS", "Training finished.", kpi=kpi)
+        return path
+
+    def _describe(self) -> None:
+        graph, (height, width, channels) = self.start.graph, self.input_shape
+        quantized = " with quantization-aware training" if self.spec.training_config.enable_qat else ""
+        info(
+            f"Training {graph.name} ({graph.params / 1e6:.2f} million parameters, {graph.macs / 1e9:.2f} billion "
+            f"multiply-adds) on {len(self.frames)} images of {width}x{height}x{channels}{quantized}; "
+            f"validating on {len(self.validation_frames)}."
+        )
+
+    def _starting_model(self) -> Model:
+        """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights."""
+        config = self.spec.model_config
+        if config.load_graph:
+            return self._checked(load_model(Path(config.pretrained_model_file), self.options.key or None))
+        graph = build(config, self.input_shape, len(self.classes), self.spec.random_seed)
+        if config.pretrained_model_file:
+            graph = self._with_pretrained_backbone(graph)
+        bbox = config.objective_set.bbox
+        return Model(graph, self.classes, bbox.scale, bbox.offset)
+
+    def _with_pretrained_backbone(self, graph: Graph) -> Graph:
+        from qatkit.graph.pretrained import load_backbone
+
+        graph, report = load_backbone(graph, Path(self.spec.model_config.pretrained_model_file), self.options.key)
+        info(report.summary())
+        return graph
+
+    def _checked(self, model: Model) -> Model:
+        """Raises ModelError when the loaded network does not fit the spec."""
+        path = self.spec.model_config.pretrained_model_file
+        if model.graph.input.shape != self.input_shape:
+            raise ModelError(
+                f"{path}: made for images of {_size(model.graph.input.shape)}, the spec has {_size(self.input_shape)}",
+                hint="augmentation_config.preprocessing.output_image_*",
+            )
+        if model.classes != self.classes:
+            raise ModelError(
+                f"{path}: its classes are {', '.join(model.classes)}; the spec has {', '.join(self.classes)}",
+                hint="cost_function_config.target_classes, in the same order",
+            )
+        return model
+
+    def _network(self) -> KerasGraph:
+        graph = self.start.graph
+        if not self.spec.training_config.enable_qat:
+            if self.start.is_qat:
+                warn(
+                    f"{self.spec.model_config.pretrained_model_file} was trained with QAT; enable_qat is off: its ranges are dropped"
+                )
+            policy = "mixed_bfloat16" if self.options.use_amp else "float32"
+            return to_keras(graph, policy=policy)
+        if self.options.use_amp:
+            raise UsageError("--use_amp: quantization-aware training runs in float32", hint="leave it out")
+        if self.start.plan is not None:
+            info("The model has been trained with QAT before: its placement and ranges are kept.")
+            plan = QuantizationPlan.from_json(self.start.plan)
+            return to_fake_quantized(graph, plan, self.start.ranges, self.options.ema_decay)
+        plan = place(graph, self.options.placement, self.options.skip_layers)
+        return start_qat(graph, plan, self._calibration_images(), self.options.ema_decay)
+
+    def _calibration_images(self) -> Iterator[NDArray[np.float32]]:
+        return (batch["image"].numpy() for batch in islice(self._dataset(0), _CALIBRATION_BATCHES))
+
+    def _dataset(self, first_step: int) -> tf.data.Dataset:
+        return training_batches(
+            self.frames,
+            self.spec.augmentation_config,
+            batch_size=self.batch_size,
+            seed=self.spec.random_seed,
+            first_step=first_step,
+        )
+
+    def _batches(self, first_step: int) -> Iterator[dict[str, tf.Tensor]]:
+        return iter(self.strategy.experimental_distribute_dataset(self._dataset(first_step)))
+
+    def _trainer(self, network: KerasGraph) -> Trainer:
+        config = self.spec.training_config
+        height, width, _ = network.graph.shape(network.graph.outputs[0])
+        grid = Grid.from_spec(self.spec, width, height)
+        rasterizer = Rasterizer.from_spec(self.spec, grid)
+        cost = CostConfig.from_spec(self.spec.cost_function_config)
+        stepper = Stepper(network, rasterizer, cost, config, self.strategy, self._frozen(network.graph))
+        plan = self._plan()
+        validator = Validator(self.spec, grid, rasterizer, stepper, self.validation_frames)
+        return Trainer(plan, stepper, self._schedule(plan), self.options.results, self.status, validator)
+
+    def _plan(self) -> Plan:
+        config, evaluation = self.spec.training_config, self.spec.evaluation_config
+        return Plan(
+            run=checkpoint.fingerprint(to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync),
+            epochs=config.num_epochs,
+            steps_per_epoch=math.ceil(len(self.frames) / self.batch_size),
+            images_per_step=self.batch_size,
+            checkpoint_interval=config.checkpoint_interval,
+            first_validation=evaluation.first_validation_epoch,
+            validation_period=evaluation.validation_period_during_training,
+            frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
+        )
+
+    def _schedule(self, plan: Plan) -> SoftStartAnnealing | EarlyStopping:
+        config = self.spec.training_config.learning_rate
+        return from_spec(config, plan.steps_per_epoch)
+
+    def _frozen(self, graph: Graph) -> set[str]:
+        """Names of the convolutions in the blocks that the spec freezes."""
+        config = self.spec.model_config
+        blocks = {int(block) for block in config.freeze_blocks}
+        if not blocks or config.load_graph:
+            return set()
+        return {
+            node.name
+            for node in graph.nodes
+            if isinstance(node, CONVOLUTIONS) and block_of(node.name, config.arch) in blocks
+        }
+
+    def _model(self, network: KerasGraph) -> Model:
+        quantized = isinstance(network, QuantizedKerasGraph)
+        bbox = self.spec.model_config.objective_set.bbox
+        return Model(
+            graph=network.read(),
+            classes=self.classes,
+            box_scale=bbox.scale,
+            box_offset=bbox.offset,
+            ranges=network.ranges() if isinstance(network, QuantizedKerasGraph) else {},
+            plan=network.plan.to_json() if quantized else None,  # type: ignore[attr-defined]
+            pruned=self.start.pruned,
+            spec_text=to_text(self.spec),
+        )
+
+
+def _size(shape: Shape) -> str:
+    return f"{shape[1]}x{shape[0]}x{shape[2]}"
