@@ -14,7 +14,7 @@ from qatkit.errors import SpecError
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of `grid_height` x `grid_width` cells that lies over an image of `input_height` x `input_width` pixels.
+    """`grid_height` x `grid_width` cells that lie over an image of `input_height` x `input_width` pixels.
 
     scale: pixels per unit of the bbox output.
     offset: pixels added to a cell's corner to get its reference point; 0.5 is the centre of the cell's first pixel,
@@ -48,7 +48,7 @@ class Grid:
 
     @property
     def pitch_x(self) -> float:
-        """Pixels from one cell to the next; the ratio of the sizes, which is the stride only if that divides the image."""
+        """Pixels from one cell to the next: the ratio of the sizes, which is the stride if that divides the image."""
         return self.input_width / self.grid_width
 
     @property

@@ -154,7 +154,7 @@ class Rasterizer:
         return tf.gather(boxes, order, batch_dims=1), tf.gather(class_ids, order, batch_dims=1)
 
     def _composite(self, ellipses: Ellipses, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draw box after box: coverage [B, h, w, C] and the index of the box seen in each cell [B, h, w, C], -1 = none."""
+        """Draw box after box: coverage and the index of the box seen in each cell (-1 = none), both [B, h, w, C]."""
         maps = [tf.shape(class_ids)[0], self.grid.grid_height, self.grid.grid_width, len(self.shapes)]
         of_class = tf.one_hot(class_ids, len(self.shapes), on_value=True, off_value=False, dtype=tf.bool)
         count = tf.shape(class_ids)[1]
@@ -202,8 +202,8 @@ class Rasterizer:
         """[B, h, w, C, 4] distances from each cell's reference point to the left, top, right, bottom of its box."""
         points = np.stack(np.meshgrid(self.grid.points_x(), self.grid.points_y()), axis=-1)[None, :, :, None]
         low, size = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
-        # TAO draws the distances as a gradient between opposite edges, with the square of the box's size limited to
-        # at least 0.01 cells: in boxes thinner than a tenth of a cell the distances change more slowly, or not at all.
+        # TAO draws the distances as a gradient between opposite edges, with the square of the box's size at least
+        # 0.01 cells: in boxes thinner than a tenth of a cell the distances change more slowly, or not at all.
         slope = tf.minimum(tf.square(size / self._pitch(2)) / _MIN_EXTENT_SQUARED, 1.0)
         before = (points - self.grid.offset - low) * slope + self.grid.offset
         return tf.concat([before, size - before], axis=-1) / self.grid.scale
