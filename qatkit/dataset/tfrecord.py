@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qatkit.errors import DataError
+from qatkit.errors import DataError, EnvironmentProblem
 
 Feature: TypeAlias = Sequence[str] | Sequence[int] | Sequence[float]
 
@@ -68,16 +68,19 @@ def concatenate(parts: Sequence[Records]) -> Records:
 def write_records(path: Path, records: Iterable[Mapping[str, Feature]]) -> int:
     """Write `records` to `path`, overwriting it; return how many there were.
 
-    Each maps TAO's keys to values. The key decides how they are stored (bytes, int64 or float), because an
-    empty list cannot say.
+    Each record maps TAO's keys to values. The key decides how they are stored (bytes, int64 or float), because an
+    empty list cannot say. Raises EnvironmentProblem when the file system refuses.
     """
     count = 0
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            features = {key: _to_feature(key, values) for key, values in record.items()}
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString(deterministic=True))
-            count += 1
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in records:
+                features = {key: _to_feature(key, values) for key, values in record.items()}
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString(deterministic=True))
+                count += 1
+    except tf.errors.OpError as error:
+        raise EnvironmentProblem(f"{path}: cannot write: {_first_line(error.message)}") from error
     return count
 
 
