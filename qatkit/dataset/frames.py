@@ -56,6 +56,11 @@ class FrameTable:
         rows = slice(self.row_splits[frame], self.row_splits[frame + 1])
         return self.boxes[rows], self.class_ids[rows]
 
+    @property
+    def max_objects(self) -> int:
+        """The largest number of objects in one frame."""
+        return int(np.diff(self.row_splits).max(initial=0))
+
     def class_counts(self) -> dict[str, int]:
         """How many objects each class has."""
         counts = np.bincount(self.class_ids, minlength=len(self.classes))

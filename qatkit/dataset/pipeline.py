@@ -6,7 +6,8 @@ One element of either stream is a dictionary:
     class_ids  int32 [B, n]; -1 where a row is padding or the object is not visible (its box is zeros)
     weight     float32 [B], multiplies the loss of the frame
     index      int64 [B], the frame's row in the FrameTable
-n is the largest number of objects among the frames of a batch.
+n is the largest number of objects in any frame of the table: every batch has the same shapes, so that a
+tf.function is traced once.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ Sampling = Literal["proportional", "uniform"]
 
 CACHE_BYTES = 1 << 30  # decoded images kept in memory; decoding costs more than everything else here
 _PREFETCH = 2  # batches
+_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 def training_batches(
@@ -64,7 +66,7 @@ def training_batches(
         return _element(frames, layout, index, image, boxes, class_ids, small)
 
     numbers = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
-    return _batched(numbers, sample, batch_size, drop_remainder=True)
+    return _batched(numbers.map(sample, **_PARALLEL), frames, batch_size, drop_remainder=True)
 
 
 def evaluation_batches(
@@ -81,7 +83,8 @@ def evaluation_batches(
         image, boxes, class_ids = load(index)
         return _element(frames, layout, index, tf.cast(image, tf.float32) / 255.0, boxes, class_ids, (0.0, 0.0))
 
-    return _batched(tf.data.Dataset.range(len(frames)), sample, batch_size, drop_remainder=False)
+    samples = tf.data.Dataset.range(len(frames)).map(sample, **_PARALLEL)
+    return _batched(samples, frames, batch_size, drop_remainder=False)
 
 
 @contextmanager
@@ -197,10 +200,8 @@ def _order(frames: FrameTable, seed: int, sampling: Sampling) -> Callable[[Tenso
     return order
 
 
-def _batched(
-    numbers: tf.data.Dataset, sample: Callable[[Tensor], Element], batch_size: int, *, drop_remainder: bool
-) -> tf.data.Dataset:
+def _batched(samples: tf.data.Dataset, frames: FrameTable, size: int, *, drop_remainder: bool) -> tf.data.Dataset:
+    shapes = {name: spec.shape for name, spec in samples.element_spec.items()}
+    shapes |= {"boxes": [frames.max_objects, 4], "class_ids": [frames.max_objects]}
     padding = {"image": 0.0, "boxes": 0.0, "class_ids": -1, "weight": 0.0, "index": np.int64(0)}
-    samples = numbers.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = samples.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
-    return batches.prefetch(_PREFETCH)
+    return samples.padded_batch(size, shapes, padding, drop_remainder).prefetch(_PREFETCH)
