@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -50,7 +51,7 @@ def train(
     restart: bool,
     qat_ema_decay: float,
     qat_freeze_from: float,
-    qdq_placement: str,
+    qdq_placement: Literal["tensorrt", "tao"],
     skip_layers: tuple[str, ...],
     verbose: bool,
 ) -> None:

@@ -118,7 +118,8 @@ class QuantizedKerasGraph(KerasGraph):
         return {name: float(high.numpy()) for name, (_, high) in self.range_variables.items()}
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {**super().state(), **{f"range/{name}": np.float32(amax) for name, amax in self.ranges().items()}}
+        ranges = {f"range/{name}": np.array(amax, np.float32) for name, amax in self.ranges().items()}
+        return {**super().state(), **ranges}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         super().restore(arrays)

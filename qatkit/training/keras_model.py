@@ -15,6 +15,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from qatkit.graph.nodes import (
+    CONVOLUTIONS,
     Add,
     AvgPool,
     BatchNorm,
@@ -121,9 +122,8 @@ def _padded(node: Node, graph: Graph, tensor: Any, policy: str) -> Any:
     """Explicit zeros in front of a window whose padding TensorFlow's "same" would place otherwise."""
     if _keras_padding(node, graph.input_shapes(node)) != "explicit":
         return tensor
-    top, left, bottom, right = node.padding  # type: ignore[attr-defined]
-    pad = layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{_keras_name(node.name)}_padding", dtype=policy)
-    return pad(tensor)
+    pads = _keras_pads(node.padding)  # type: ignore[attr-defined]
+    return layers.ZeroPadding2D(pads, name=f"{_keras_name(node.name)}_padding", dtype=policy)(tensor)
 
 
 def _keras_padding(node: Node, inputs: list[Shape]) -> str:
@@ -147,57 +147,39 @@ def _same_padding(node: Any, shape: Shape) -> Padding:
 
 
 def _layer(node: Node, inputs: list[Shape], policy: str) -> tf_keras.layers.Layer:
-    common = {"name": _keras_name(node.name), "dtype": policy}
-    padding = "same" if _keras_padding(node, inputs) == "same" else "valid"
-    match node:
-        case Conv2D():
-            return layers.Conv2D(
-                node.filters,
-                node.kernel_size,
-                node.strides,
-                padding,
-                dilation_rate=node.dilation,
-                use_bias=node.use_bias,
-                **common,
-            )
-        case DepthwiseConv2D():
-            return layers.DepthwiseConv2D(
-                node.kernel_size,
-                node.strides,
-                padding,
-                dilation_rate=node.dilation,
-                use_bias=node.use_bias,
-                **common,
-            )
-        case BatchNorm():
-            return layers.BatchNormalization(momentum=node.momentum, epsilon=node.epsilon, **common)
-        case MaxPool():
-            return layers.MaxPooling2D(node.kernel_size, node.strides, **common)
-        case AvgPool():
-            return layers.AveragePooling2D(node.kernel_size, node.strides, **common)
-        case Pad(padding=(top, left, bottom, right)):
-            return layers.ZeroPadding2D(((top, bottom), (left, right)), **common)
-        case Upsample():
-            return layers.UpSampling2D(node.factors, **common)
-        case GlobalAvgPool():
-            return layers.GlobalAveragePooling2D(keepdims=True, **common)
-        case Add():
-            return layers.Add(**common)
-        case Multiply():
-            return layers.Multiply(**common)
-        case Concat():
-            return layers.Concatenate(**common)
-        case Relu():
-            return layers.ReLU(**common)
-        case Relu6():
-            return layers.ReLU(max_value=6.0, **common)
-        case LeakyRelu():
-            return layers.LeakyReLU(node.alpha, **common)
-        case Swish():
-            return layers.Activation("swish", **common)
-        case Sigmoid():
-            return layers.Activation("sigmoid", **common)
-    raise TypeError(f"{node.op} has no Keras layer")
+    common: _Options = {"name": _keras_name(node.name), "dtype": policy}
+    if isinstance(node, CONVOLUTIONS):
+        common["padding"] = "same" if _keras_padding(node, inputs) == "same" else "valid"
+        common |= {"strides": node.strides, "dilation_rate": node.dilation, "use_bias": node.use_bias}
+    return _LAYERS[type(node)](node, common)
+
+
+_Options = dict[str, Any]
+_LAYERS: dict[type[Node], Callable[[Any, _Options], tf_keras.layers.Layer]] = {
+    Conv2D: lambda node, options: layers.Conv2D(node.filters, node.kernel_size, **options),
+    DepthwiseConv2D: lambda node, options: layers.DepthwiseConv2D(node.kernel_size, **options),
+    BatchNorm: lambda node, options: layers.BatchNormalization(
+        momentum=node.momentum, epsilon=node.epsilon, **options
+    ),
+    MaxPool: lambda node, options: layers.MaxPooling2D(node.kernel_size, node.strides, **options),
+    AvgPool: lambda node, options: layers.AveragePooling2D(node.kernel_size, node.strides, **options),
+    GlobalAvgPool: lambda node, options: layers.GlobalAveragePooling2D(keepdims=True, **options),
+    Pad: lambda node, options: layers.ZeroPadding2D(_keras_pads(node.padding), **options),
+    Upsample: lambda node, options: layers.UpSampling2D(node.factors, **options),
+    Add: lambda node, options: layers.Add(**options),
+    Multiply: lambda node, options: layers.Multiply(**options),
+    Concat: lambda node, options: layers.Concatenate(**options),
+    Relu: lambda node, options: layers.ReLU(**options),
+    Relu6: lambda node, options: layers.ReLU(max_value=6.0, **options),
+    LeakyRelu: lambda node, options: layers.LeakyReLU(node.alpha, **options),
+    Swish: lambda node, options: layers.Activation("swish", **options),
+    Sigmoid: lambda node, options: layers.Activation("sigmoid", **options),
+}
+
+
+def _keras_pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    top, left, bottom, right = padding
+    return (top, bottom), (left, right)
 
 
 def _variables(node: Node, layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:

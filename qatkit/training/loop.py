@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,15 +22,16 @@ from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
 from qatkit.training.step import Stepper, StepResult
 
 
-class Validation(Protocol):
-    """What a validation reports: mAP and AP in percent, and the cost without regularization."""
+@dataclass(frozen=True)
+class Validation:
+    """What a validation reports.
+
+    map, ap: percent; a class without ground truth has None. cost: the task cost, without regularization.
+    """
 
     map: float
+    ap: Mapping[str, float | None]
     cost: float
-
-    def ap_percent(self) -> dict[str, float | None]:
-        """AP of each class in percent, None for a class without ground truth."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Trainer:
         config = self.stepper.cost_config
         if not config.autoweighting:
             return
-        sums = np.sum([result.components for result in results], axis=0, dtype=np.float32)
+        sums = np.asarray([result.components for result in results]).sum(axis=0)
         weights = self.stepper.objective_weights
         weights.assign(updated_objective_weights(config, sums, weights.numpy()))
 
@@ -168,15 +169,16 @@ class Trainer:
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
         if isinstance(self._schedule, EarlyStopping):
             self._schedule.validated(result.cost, epoch, self._step)
-        ap = result.ap_percent()
-        listed = ", ".join(f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in ap.items())
+        listed = ", ".join(
+            f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in result.ap.items()
+        )
         info(f"Validation after epoch {epoch}: mAP {result.map:.2f} ({listed}), cost {result.cost:.6f}")
         self._status.write(
             "RUNNING",
             epoch=epoch,
             max_epoch=self.plan.epochs,
             kpi={"validation cost": round(result.cost, 8), "mean average precision": round(result.map, 4)},
-            categorical={"average_precision": ap},
+            categorical={"average_precision": dict(result.ap)},
         )
         return result
 

@@ -80,24 +80,26 @@ class Stepper:
         loss, components = (self._moving if moving else self._still)(batch)
         return StepResult(float(loss), components.numpy())
 
+    def cost(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> float:
+        """The task cost of outputs cov [B, h, w, C] and bbox [B, h, w, 4C] for a labelled batch."""
+        components = self._components(batch, cov, bbox)
+        return float(task_cost(self.cost_config, components, self.objective_weights))
+
+    def _components(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
+        targets = self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
+        return component_costs(
+            self.cost_config, cov, bbox, targets.cov, targets.bbox, targets.cov_norm, batch["weight"]
+        )
+
     def _distributed(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
         loss, components = self._strategy.run(self._replica, args=(batch, moving))
         mean = tf.distribute.ReduceOp.MEAN
         return self._strategy.reduce(mean, loss, axis=None), self._strategy.reduce(mean, components, axis=None)
 
     def _replica(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        targets = self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
         with tf.GradientTape() as tape:
             bbox, cov = self.network.model(batch["image"], training=moving)
-            components = component_costs(
-                self.cost_config,
-                tf.cast(cov, tf.float32),
-                tf.cast(bbox, tf.float32),
-                targets.cov,
-                targets.bbox,
-                targets.cov_norm,
-                batch["weight"],
-            )
+            components = self._components(batch, cov, bbox)
             loss = task_cost(self.cost_config, components, self.objective_weights) + self._regularization()
         gradients = tape.gradient(loss, self._trained)
         # The gradients of all replicas are averaged, as TAO does; Keras itself would add them up.

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qatkit.dataset.frames import FrameTable, load_frames
-from qatkit.dataset.pipeline import evaluation_batches, training_batches
+from qatkit.dataset.frames import load_frames
+from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.rasterizer import Rasterizer
 from qatkit.errors import ModelError, UsageError
@@ -24,9 +24,9 @@ from qatkit.graph.model_file import Model, load_model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
 from qatkit.progress import info, warn
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
-from qatkit.quantization.placement import QuantizationPlan, place
+from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from qatkit.quantization.qat import start_qat
-from qatkit.spec import Experiment, class_names, to_text
+from qatkit.spec import DatasetConfig, Experiment, class_names, to_text
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.cost import CostConfig
@@ -59,7 +59,7 @@ class TrainOptions:
     restart: bool = False
     ema_decay: float = 0.999
     frozen_from: float = 0.7
-    placement: str = "tensorrt"
+    placement: Placement = "tensorrt"
     skip_layers: tuple[str, ...] = ()
 
 
@@ -106,7 +106,8 @@ class _Run:
         if self.options.restart:
             checkpoint.remove_checkpoints(self.options.results)
         first_step = trainer.resume()
-        result = trainer.fit(self._batches(first_step))
+        with data_errors():
+            result = trainer.fit(self._batches(first_step))
         path = self.options.results / "weights" / f"{self.options.name}.tlt"
         save_model(path, self._model(network), self.options.key or None)
         kpi: dict[str, Any] = {"size": path.stat().st_size / 2**20, "param_count": network.graph.params / 1e6}
@@ -147,7 +148,7 @@ class _Run:
         path = self.spec.model_config.pretrained_model_file
         if model.graph.input.shape != self.input_shape:
             raise ModelError(
-                f"{path}: made for images of {_size(model.graph.input.shape)}, the spec has {_size(self.input_shape)}",
+                f"{path}: made for {_size(model.graph.input.shape)} images, the spec has {_size(self.input_shape)}",
                 hint="augmentation_config.preprocessing.output_image_*",
             )
         if model.classes != self.classes:
@@ -161,9 +162,7 @@ class _Run:
         graph = self.start.graph
         if not self.spec.training_config.enable_qat:
             if self.start.is_qat:
-                warn(
-                    f"{self.spec.model_config.pretrained_model_file} was trained with QAT; enable_qat is off: its ranges are dropped"
-                )
+                warn(f"{self.spec.model_config.pretrained_model_file} was trained with QAT, but enable_qat is off")
             policy = "mixed_bfloat16" if self.options.use_amp else "float32"
             return to_keras(graph, policy=policy)
         if self.options.use_amp:
@@ -179,12 +178,14 @@ class _Run:
         return (batch["image"].numpy() for batch in islice(self._dataset(0), _CALIBRATION_BATCHES))
 
     def _dataset(self, first_step: int) -> tf.data.Dataset:
+        uniform = self.spec.dataset_config.sampling_mode == DatasetConfig.UNIFORM
         return training_batches(
             self.frames,
             self.spec.augmentation_config,
-            batch_size=self.batch_size,
-            seed=self.spec.random_seed,
-            first_step=first_step,
+            self.batch_size,
+            self.spec.random_seed,
+            first_step,
+            sampling="uniform" if uniform else "proportional",
         )
 
     def _batches(self, first_step: int) -> Iterator[dict[str, tf.Tensor]]:
@@ -198,7 +199,7 @@ class _Run:
         cost = CostConfig.from_spec(self.spec.cost_function_config)
         stepper = Stepper(network, rasterizer, cost, config, self.strategy, self._frozen(network.graph))
         plan = self._plan()
-        validator = Validator(self.spec, grid, rasterizer, stepper, self.validation_frames)
+        validator = Validator(self.spec, stepper, self.validation_frames)
         return Trainer(plan, stepper, self._schedule(plan), self.options.results, self.status, validator)
 
     def _plan(self) -> Plan:
