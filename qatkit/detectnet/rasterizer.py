@@ -154,7 +154,7 @@ class Rasterizer:
         return tf.gather(boxes, order, batch_dims=1), tf.gather(class_ids, order, batch_dims=1)
 
     def _composite(self, ellipses: Ellipses, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draw box after box: coverage and the index of the box seen in each cell (-1 = none), both [B, h, w, C]."""
+        """Draw box after box: coverage and the index of the box seen in each cell (n = none), both [B, h, w, C]."""
         maps = [tf.shape(class_ids)[0], self.grid.grid_height, self.grid.grid_width, len(self.shapes)]
         of_class = tf.one_hot(class_ids, len(self.shapes), on_value=True, off_value=False, dtype=tf.bool)
         count = tf.shape(class_ids)[1]
@@ -167,12 +167,12 @@ class Rasterizer:
             # The deadzone contains the coverage ellipse (erased >= drawn), so one comparison decides both of TAO's
             # tests: where the deadzone wins, the cell holds this box, or nothing if it is not covered.
             wins = mine[:, None, None, :] & (erased > 0) & (erased >= coverage)
-            owner = tf.where(drawn > 0, index, -1)
+            owner = tf.where(drawn > 0, index, count)
             return tf.where(wins, drawn, coverage), tf.where(wins, owner, winner)
 
         steps = (ellipses.center, ellipses.radius, ellipses.deadzone, of_class)
         box_major = tuple(tf.transpose(values, [1, 0, 2]) for values in steps)
-        empty = (tf.zeros(maps), tf.fill(maps, -1))
+        empty = (tf.zeros(maps), tf.fill(maps, count))
         return tf.foldl(draw, (tf.range(count), *box_major), initializer=empty)
 
     def _share_inside(self, center: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
@@ -188,14 +188,14 @@ class Rasterizer:
 
     def _fill(self, coverage: tf.Tensor, winner: tf.Tensor, boxes: tf.Tensor, inv_area: tf.Tensor) -> Targets:
         """What the winning boxes write into their cells."""
-        # One box more, so that frames without boxes have something to gather from.
+        count = tf.shape(boxes)[1]
+        # One box more, which the cells without a box refer to.
         boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
         inv_area = tf.pad(inv_area, [[0, 0], [0, 1]])
-        index = tf.maximum(winner, 0)
-        sides = self._sides(tf.gather(boxes, index, batch_dims=1))
-        bbox = tf.where(winner[..., None] >= 0, sides, 0.0)
+        sides = self._sides(tf.gather(boxes, winner, batch_dims=1))
+        bbox = tf.where(winner[..., None] < count, sides, 0.0)
         shape = [tf.shape(winner)[0], self.grid.grid_height, self.grid.grid_width, 4 * len(self.shapes)]
-        cov_norm = coverage * tf.gather(inv_area, index, batch_dims=1)
+        cov_norm = coverage * tf.gather(inv_area, winner, batch_dims=1)
         return Targets(coverage, tf.reshape(bbox, shape), cov_norm)
 
     def _sides(self, boxes: tf.Tensor) -> tf.Tensor:
