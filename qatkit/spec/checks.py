@@ -1,0 +1,272 @@
+"""The rules that a spec must obey beyond its grammar: those of single fields (`rules`) and those across fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from qatkit.errors import SpecError
+from qatkit.spec.messages import (
+    COCOConfig,
+    DatasetExportConfig,
+    Experiment,
+    Inference,
+    KITTIConfig,
+    LabelFilter,
+)
+from qatkit.spec.rules import absent, misfits
+
+_MOST_SHOWN = 5
+_DEPTHS = {"resnet": (10, 18, 34, 50, 101, 152, 200), "vgg": (16, 19), "darknet": (19, 53)}
+_ARCHITECTURES = (*_DEPTHS, "mobilenet_v1", "mobilenet_v2", "squeezenet", "googlenet", "efficientnet_b0")
+
+M = TypeVar("M", bound=Message)
+Check = Callable[[M], Iterator[str]]
+
+
+def check_experiment(experiment: Experiment, source: str) -> None:
+    """Raise SpecError, beginning with `source`, when the spec makes no sense."""
+    # Parsed for the sake of old files, used by nothing.
+    _check(experiment, _EXPERIMENT_CHECKS, source, skip=frozenset({"dataset_export_config"}))
+
+
+def check_dataset_export(config: DatasetExportConfig, source: str) -> None:
+    """Raise SpecError, beginning with `source`, when the spec makes no sense."""
+    _check(config, _EXPORT_CHECKS, source)
+
+
+def check_inference(inference: Inference, source: str) -> None:
+    """Raise SpecError, beginning with `source`, when the spec makes no sense."""
+    _check(inference, (_handled_classes,), source)
+
+
+def _check(message: M, checks: Sequence[Check[M]], source: str, skip: frozenset[str] = frozenset()) -> None:
+    """What is missing comes first: the other checks take its presence for granted."""
+    problems = list(absent(message, skip))
+    if not problems:
+        problems += misfits(message, skip)
+        for check in checks:
+            problems += check(message)
+    if problems:
+        more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+        raise SpecError(f"{source}: {'; '.join(problems[:_MOST_SHOWN])}{more}")
+
+
+def _crop(experiment: Experiment) -> Iterator[str]:
+    """TAO cuts the window after scaling and feeds it to a network of the output's size."""
+    path, image = "augmentation_config.preprocessing", experiment.augmentation_config.preprocessing
+    axes = (
+        (
+            "crop_left",
+            "crop_right",
+            image.crop_left,
+            image.crop_right,
+            "output_image_width",
+            image.output_image_width,
+        ),
+        (
+            "crop_top",
+            "crop_bottom",
+            image.crop_top,
+            image.crop_bottom,
+            "output_image_height",
+            image.output_image_height,
+        ),
+    )
+    if not (image.crop_left or image.crop_top or image.crop_right or image.crop_bottom):
+        return
+    for first, last, low, high, side, size in axes:
+        if low >= high:
+            yield f"{path}.{last} must be > {first}, found {high} and {low}"
+        elif high - low != size:
+            yield f"{path}: {last} - {first} must be {side} {size}, found {high - low}"
+
+
+def _zoom(experiment: Experiment) -> Iterator[str]:
+    spatial = experiment.augmentation_config.spatial_augmentation
+    if spatial.zoom_min > spatial.zoom_max:
+        path = "augmentation_config.spatial_augmentation"
+        yield f"{path}.zoom_max must be >= zoom_min, found {spatial.zoom_max:g} and {spatial.zoom_min:g}"
+
+
+def _architecture(experiment: Experiment) -> Iterator[str]:
+    model = experiment.model_config
+    if model.load_graph:  # the file decides
+        return
+    if model.arch not in _ARCHITECTURES:
+        yield f'model_config.arch must be one of {", ".join(_ARCHITECTURES)}, found "{model.arch}"'
+    depths = _DEPTHS.get(model.arch)
+    if depths and model.num_layers not in depths:
+        listed = ", ".join(map(str, depths))
+        yield f"model_config.num_layers of {model.arch} must be one of {listed}, found {model.num_layers}"
+
+
+def _pretrained(experiment: Experiment) -> Iterator[str]:
+    model = experiment.model_config
+    if model.pretrained_model_file:
+        return
+    for name in ("load_graph", "freeze_blocks"):
+        if getattr(model, name):
+            yield f"model_config.{name} needs pretrained_model_file"
+
+
+def _schedule(experiment: Experiment) -> Iterator[str]:
+    training = experiment.training_config
+    path = "training_config.learning_rate"
+    which = str(training.learning_rate.WhichOneof("learning_rate"))
+    schedule = getattr(training.learning_rate, which)
+    if schedule.min_learning_rate > schedule.max_learning_rate:
+        found = f"{schedule.max_learning_rate:g} and {schedule.min_learning_rate:g}"
+        yield f"{path}.{which}.max_learning_rate must be >= min_learning_rate, found {found}"
+    if which == "soft_start_annealing_schedule":
+        if schedule.soft_start > schedule.annealing:
+            found = f"{schedule.annealing:g} and {schedule.soft_start:g}"
+            yield f"{path}.{which}.annealing must be >= soft_start, found {found}"
+        return
+    period = experiment.evaluation_config.validation_period_during_training
+    if not period <= schedule.patience_steps <= training.num_epochs:
+        limits = f"from validation_period_during_training {period} to num_epochs {training.num_epochs}"
+        yield f"{path}.{which}.patience_steps must be {limits}, found {schedule.patience_steps}"
+
+
+def _cost_scaling(experiment: Experiment) -> Iterator[str]:
+    scaling = experiment.training_config.cost_scaling
+    if not scaling.enabled:
+        return
+    for name in ("initial_exponent", "increment", "decrement"):
+        if not getattr(scaling, name) > 0:
+            yield f"training_config.cost_scaling.{name} must be > 0, found {getattr(scaling, name):g}"
+
+
+def _objectives(experiment: Experiment) -> Iterator[str]:
+    config = experiment.cost_function_config
+    for index, target in enumerate(config.target_classes):
+        path = f"cost_function_config.target_classes[{index}].objectives"
+        names = sorted(objective.name for objective in target.objectives)
+        if names != ["bbox", "cov"]:
+            yield f"{path} must be one cov and one bbox, found {', '.join(names) or 'none'}"
+        elif not sum(objective.initial_weight for objective in target.objectives) > 0:
+            yield f"{path}: one initial_weight at least must be > 0"
+        elif config.enable_autoweighting and not sum(objective.weight_target for objective in target.objectives) > 0:
+            yield f"{path}: one weight_target at least must be > 0 with enable_autoweighting"
+    if config.min_objective_weight > config.max_objective_weight > 0:
+        found = f"{config.max_objective_weight:g} and {config.min_objective_weight:g}"
+        yield f"cost_function_config.max_objective_weight must be >= min_objective_weight, found {found}"
+
+
+def _evaluation_boxes(experiment: Experiment) -> Iterator[str]:
+    for name, box in sorted(experiment.evaluation_config.evaluation_box_config.items()):
+        path = f'evaluation_config.evaluation_box_config["{name}"]'
+        for side, low, high in (
+            ("height", box.minimum_height, box.maximum_height),
+            ("width", box.minimum_width, box.maximum_width),
+        ):
+            if low > high > 0:
+                yield f"{path}.maximum_{side} must be >= minimum_{side}, found {high} and {low}"
+
+
+def _classes(experiment: Experiment) -> Iterator[str]:
+    """Each class of the network has an entry wherever something is set per class; more entries are allowed."""
+    names = [target.name for target in experiment.cost_function_config.target_classes if target.name]
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f'cost_function_config.target_classes has the name "{name}" {count} times'
+    evaluation = experiment.evaluation_config
+    tables: dict[str, Mapping[str, object]] = {
+        "bbox_rasterizer_config.target_class_config": experiment.bbox_rasterizer_config.target_class_config,
+        "postprocessing_config.target_class_config": experiment.postprocessing_config.target_class_config,
+        "evaluation_config.minimum_detection_ground_truth_overlap": evaluation.minimum_detection_ground_truth_overlap,
+        "evaluation_config.evaluation_box_config": evaluation.evaluation_box_config,
+    }
+    for path, entries in tables.items():
+        for name in dict.fromkeys(names):
+            if name not in entries:
+                yield f'{path} has no entry for class "{name}" of cost_function_config'
+
+
+def _class_mapping(experiment: Experiment) -> Iterator[str]:
+    for key, value in sorted(experiment.dataset_config.target_class_mapping.items()):
+        if not key or not value:
+            yield f'dataset_config.target_class_mapping["{key}"] needs a key and a value, found "{value}"'
+
+
+def _label_filters(experiment: Experiment) -> Iterator[str]:
+    names = {target.name for target in experiment.cost_function_config.target_classes}
+    for index, item in enumerate(experiment.loss_mask_label_filter.objective_label_filter_configs):
+        path = f"loss_mask_label_filter.objective_label_filter_configs[{index}]"
+        for name in item.target_class_names:
+            if name not in names:
+                yield f'{path}.target_class_names: "{name}" is no class of cost_function_config'
+        yield from _label_filter(item.label_filter, f"{path}.label_filter")
+
+
+def _label_filter(item: LabelFilter, path: str) -> Iterator[str]:
+    size, window = item.bbox_dimensions_label_filter, item.bbox_crop_label_filter
+    limits = (
+        ("bbox_dimensions_label_filter.max_width", "min_width", size.max_width, size.min_width),
+        ("bbox_dimensions_label_filter.max_height", "min_height", size.max_height, size.min_height),
+        ("bbox_crop_label_filter.crop_right", "crop_left", window.crop_right, window.crop_left),
+        ("bbox_crop_label_filter.crop_bottom", "crop_top", window.crop_bottom, window.crop_top),
+    )
+    for name, other, high, low in limits:
+        if high and low and high <= low:  # 0 means not set
+            yield f"{path}.{name} must be > {other}, found {high:g} and {low:g}"
+
+
+def _kitti(config: DatasetExportConfig) -> Iterator[str]:
+    kitti: KITTIConfig = config.kitti_config
+    if kitti.partition_mode == "random" and kitti.num_partitions != 2:
+        yield f"kitti_config.num_partitions must be 2 with partition_mode random, found {kitti.num_partitions}"
+    if kitti.partition_mode == "sequence" and not kitti.kitti_sequence_to_frames_file:
+        yield "kitti_config.kitti_sequence_to_frames_file must be set with partition_mode sequence"
+
+
+def _coco(config: DatasetExportConfig) -> Iterator[str]:
+    if config.WhichOneof("convert_config_type") != "coco_config":
+        return
+    coco: COCOConfig = config.coco_config
+    for name, values in (("img_dir_names", coco.img_dir_names), ("annotation_files", coco.annotation_files)):
+        if values and len(values) != coco.num_partitions:
+            yield f"coco_config.{name} needs num_partitions {coco.num_partitions} values, found {len(values)}"
+    if len(coco.num_shards) not in (0, 1, coco.num_partitions):
+        expected = f"one value or num_partitions {coco.num_partitions}"
+        yield f"coco_config.num_shards needs {expected}, found {len(coco.num_shards)}"
+
+
+def _sample_modifier(config: DatasetExportConfig) -> Iterator[str]:
+    modifier = config.sample_modifier_config
+    known = set(modifier.source_to_target_class_mapping.values())
+    for field in ("filter_samples_containing_only", "dominant_target_classes"):
+        for name in getattr(modifier, field):
+            if name not in known:
+                yield f'sample_modifier_config.{field}: "{name}" is no value of source_to_target_class_mapping'
+
+
+def _handled_classes(inference: Inference) -> Iterator[str]:
+    handler = inference.bbox_handler_config
+    entries = handler.classwise_bbox_handler_config
+    if "default" in entries:
+        return
+    wanted: Sequence[str] = handler.postproc_classes or inference.inferencer_config.target_classes
+    for name in wanted:
+        if name not in entries:
+            yield f'bbox_handler_config.classwise_bbox_handler_config has no entry for class "{name}", nor "default"'
+
+
+_EXPERIMENT_CHECKS: tuple[Check[Experiment], ...] = (
+    _crop,
+    _zoom,
+    _architecture,
+    _pretrained,
+    _schedule,
+    _cost_scaling,
+    _objectives,
+    _evaluation_boxes,
+    _classes,
+    _class_mapping,
+    _label_filters,
+)
+_EXPORT_CHECKS: tuple[Check[DatasetExportConfig], ...] = (_kitti, _coco, _sample_modifier)

@@ -1,0 +1,101 @@
+"""What a user should know about a spec that is good: fields without effect, and where TAO would do otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from google.protobuf.message import Message
+
+from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment
+from qatkit.spec.walk import joined, type_name, walk
+
+# Read, and used by nothing. Most have no effect in TAO either.
+_UNUSED: dict[str, tuple[str, ...]] = {
+    "Experiment": ("dataset_export_config",),
+    "AugmentationConfig.Preprocessing": ("output_image_min", "output_image_max"),
+    "PostProcessingConfig.TargetClassConfig": ("confidence_config",),
+    "ClusteringConfig": ("neighborhood_size",),
+    "ModelConfig": ("freeze_pretrained_layers", "dropout_rate", "activation"),
+    "EvaluationConfig": ("early_stopping_patience_steps",),
+    "DatasetExportConfig": ("image_directory_path", "target_class_mapping"),
+    "InferencerConfig": ("input_nodes", "output_nodes"),
+    "TensorRTConfig": ("parser", "caffemodel", "prototxt", "uff_model"),
+}
+_KEY = re.compile(r"\[[^]]*\]")
+_STRIDE = 16  # pixels between the grid cells of most networks
+
+
+def of_experiment(experiment: Experiment) -> Iterator[str]:
+    """Yield what to tell the user of `experiment`, as it stands in the file; one line each."""
+    yield from of_unused(experiment)
+    yield from _data(experiment)
+    classes = [target.name for target in experiment.cost_function_config.target_classes]
+    yield from _mapping(dict(experiment.dataset_config.target_class_mapping), classes)
+    yield from _augmentation(experiment.augmentation_config)
+    yield from _thresholds_and_weights(experiment)
+
+
+def of_unused(root: Message) -> Iterator[str]:
+    """Yield one line that names the fields without effect, if any; a field set for several classes is named once."""
+    found: dict[str, None] = {}
+    for path, message in walk(root, skip=frozenset({"dataset_export_config"})):
+        present = {field.name for field, _ in message.ListFields()}
+        for name in _UNUSED.get(type_name(message), ()):
+            if name in present:
+                found[_KEY.sub("", joined(path, name))] = None
+    if found:
+        yield f"read but not used: {', '.join(found)}"
+
+
+def _data(experiment: Experiment) -> Iterator[str]:
+    config = experiment.dataset_config
+    if config.image_extension.startswith("."):
+        bare = config.image_extension.lstrip(".")
+        yield f'dataset_config.image_extension: "{config.image_extension}" is read as "{bare}"'
+    if config.dataloader_mode != DatasetConfig.MULTISOURCE:
+        mode = DatasetConfig.DATALOADER_MODE.Name(config.dataloader_mode)
+        yield f"dataset_config.dataloader_mode: there is one loader; {mode} is read as MULTISOURCE"
+
+
+def _mapping(mapping: Mapping[str, str], classes: Sequence[str]) -> Iterator[str]:
+    path = "dataset_config.target_class_mapping"
+    unknown = sorted(set(mapping.values()).difference(classes))
+    if unknown:  # harmless unless the data have such objects, which is an error when they are read
+        yield f"{path} leads to {', '.join(unknown)}, but cost_function_config has {', '.join(classes)}"
+    # The second pass finds no entry for the new name, or one that leads on to another class.
+    lost = sorted({value for value in mapping.values() if mapping.get(value) != value})
+    if lost:
+        yield f"{path} is applied once; TAO applies it twice and loses objects of {', '.join(lost)}"
+    for key in sorted(mapping):
+        if key.lower() not in mapping:
+            yield f'{path}: dataset_convert writes names in lower case, which key "{key}" does not match'
+
+
+def _augmentation(config: AugmentationConfig) -> Iterator[str]:
+    image, spatial = config.preprocessing, config.spatial_augmentation
+    path = "augmentation_config.preprocessing"
+    for name in ("output_image_width", "output_image_height"):
+        value = getattr(image, name)
+        if value % _STRIDE:
+            yield f"{path}.{name}: {value} is no multiple of {_STRIDE}; TAO refuses it, DeepStream shifts boxes"
+    if image.min_bbox_width > 1 or image.min_bbox_height > 1:
+        yield f"{path}: boxes below min_bbox_width or min_bbox_height are dropped in training; TAO keeps them"
+    path = "augmentation_config.spatial_augmentation"
+    if spatial.vflip_probability:
+        yield f"{path}.vflip_probability is applied; TAO ignores it"
+    if spatial.rotate_rad_max:
+        yield f"{path}.rotate_rad_max is in degrees, as in TAO, despite its name"
+
+
+def _thresholds_and_weights(experiment: Experiment) -> Iterator[str]:
+    entries = experiment.postprocessing_config.target_class_config.values()
+    if any(_swapped_by_tao(entry.clustering_config) for entry in entries):
+        yield "postprocessing_config: confidence thresholds count as named; TAO's evaluation swaps dbscan_ and nms_"
+    cost = experiment.cost_function_config
+    if cost.enable_autoweighting and not cost.max_objective_weight:
+        yield "cost_function_config.max_objective_weight is not set, 0.9999 is taken; TAO's loss would become 0"
+
+
+def _swapped_by_tao(config: ClusteringConfig) -> bool:
+    return bool(config.dbscan_confidence_threshold != config.nms_confidence_threshold)
