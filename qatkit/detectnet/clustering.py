@@ -65,7 +65,7 @@ class ClusteringParams:
     """How the cells of one class become detections.
 
     coverage_threshold: cells with more coverage (0..1) take part.
-    minimum_height: pixels; DBSCAN drops clusters that are not higher. NMS ignores it, as TAO does.
+    minimum_bounding_box_height: pixels; DBSCAN drops clusters that are not higher. NMS ignores it, as TAO does.
     dbscan_eps: DBSCAN's neighbourhood, as 1 - IoU.
     dbscan_min_samples: the sum of coverages within the neighbourhood that makes a cell the core of a cluster.
     dbscan_confidence_threshold: the least confidence of a cluster; a sum of coverages, so it may exceed 1.
@@ -78,7 +78,7 @@ class ClusteringParams:
 
     algorithm: Algorithm = Algorithm.DBSCAN
     coverage_threshold: float = 0.0
-    minimum_height: float = 0.0
+    minimum_bounding_box_height: float = 0.0
     dbscan_eps: float = 0.0
     dbscan_min_samples: float = 0.0
     dbscan_confidence_threshold: float = 0.0
@@ -91,7 +91,7 @@ class ClusteringParams:
         for name in ("coverage_threshold", "dbscan_eps", "nms_iou_threshold", "nms_confidence_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SpecError(f"clustering_config.{name} must lie in 0..1, got {getattr(self, name)}")
-        for name in ("minimum_height", "dbscan_min_samples", "dbscan_confidence_threshold"):
+        for name in ("minimum_bounding_box_height", "dbscan_min_samples", "dbscan_confidence_threshold"):
             if not getattr(self, name) >= 0:
                 raise SpecError(f"clustering_config.{name} must not be negative, got {getattr(self, name)}")
         if self.confidence_model not in ("aggregate_cov", "mean_cov"):
@@ -117,7 +117,7 @@ class ClusteringParams:
         return cls(
             algorithm=Algorithm(config.clustering_algorithm),
             coverage_threshold=config.coverage_threshold,
-            minimum_height=config.minimum_bounding_box_height,
+            minimum_bounding_box_height=config.minimum_bounding_box_height,
             dbscan_eps=config.dbscan_eps,
             dbscan_min_samples=config.dbscan_min_samples,
             dbscan_confidence_threshold=dbscan_confidence,
@@ -178,9 +178,9 @@ class Detections:
 def cluster(boxes: Array, coverages: Array, params: ClusteringParams) -> Detections:
     """The detections of one class in one frame.
 
-    boxes: [n, 4] x1, y1, x2, y2 in pixels, one per grid cell. coverages: [n] in 0..1.
+    boxes: [n, 4] x1, y1, x2, y2 in pixels, one per grid cell. coverages: [n] in 0..1. Cells with NaN are left out.
     """
-    seen = coverages > params.coverage_threshold
+    seen = (coverages > params.coverage_threshold) & ~np.isnan(boxes).any(axis=1)
     boxes, coverages = boxes[seen], coverages[seen]
     if not len(boxes):
         return Detections.none()
@@ -189,7 +189,9 @@ def cluster(boxes: Array, coverages: Array, params: ClusteringParams) -> Detecti
     labels = _dbscan(boxes, coverages, params)
     merged = _merge(boxes, coverages, labels)
     confidences = merged.confidences(params)
-    good = _confident(confidences, params) & (merged.boxes[:, 3] - merged.boxes[:, 1] > params.minimum_height)
+    good = _confident(confidences, params) & (
+        merged.boxes[:, 3] - merged.boxes[:, 1] > params.minimum_bounding_box_height
+    )
     if params.algorithm is Algorithm.DBSCAN:
         return Detections.of(merged.boxes[good], confidences[good], merged.mean[good], merged.cells[good])
     # Cluster by cluster, as TAO concatenates them: it decides between cells of equal coverage.

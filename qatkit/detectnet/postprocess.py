@@ -24,12 +24,11 @@ def detect(
     class. Boxes are clipped to the image, in network-input pixels.
     """
     boxes = decode(bbox, grid)
-    cells = boxes.reshape(*cov.shape[:2], -1, 4)
-    coverages = cov.reshape(*cov.shape[:2], -1)
-    return [
-        {index: cluster(cells[frame, index], coverages[frame, index], params[index]) for index in range(cov.shape[1])}
-        for frame in range(len(cov))
-    ]
+
+    def found(frame: int, index: int) -> Detections:
+        return cluster(boxes[frame, index].reshape(-1, 4), cov[frame, index].ravel(), params[index])
+
+    return [{index: found(frame, index) for index in range(cov.shape[1])} for frame in range(len(cov))]
 
 
 def evaluation_params(experiment: Any, *, compat: Compat = "none") -> tuple[ClusteringParams, ...]:

@@ -46,7 +46,9 @@ def coverage_map(row: int, column: int, values: list[list[float]]) -> NDArray[np
 
 CASES_BY_HAND = [
     pytest.param([], coverage_map(0, 0, [[0]]), id="none"),
-    pytest.param([BOX_A], coverage_map(2, 3, [[0.375, 0.75, 0.1875], [0.6875, 1, 0.4375], [0.0625, 0.25, 0]]), id="A"),
+    pytest.param(
+        [BOX_A], coverage_map(2, 3, [[0.375, 0.75, 0.1875], [0.6875, 1, 0.4375], [0.0625, 0.25, 0]]), id="A"
+    ),
     pytest.param(
         [BOX_B, BOX_A],  # the order given does not matter: B ends lower, so it is drawn over A
         coverage_map(
@@ -153,7 +155,7 @@ def test_from_spec_takes_the_order_of_the_cost_function() -> None:
 def test_from_spec_names_the_missing_class() -> None:
     message = experiment()
     del message.bbox_rasterizer_config.target_class_config["person"]
-    with pytest.raises(SpecError, match="bbox_rasterizer_config .* 'person'"):
+    with pytest.raises(SpecError, match=r"bbox_rasterizer_config .* 'person'"):
         Rasterizer.from_spec(message, GRID)
 
 
@@ -196,7 +198,9 @@ def golden_class_ids(case: dict[str, Any], frame: int) -> NDArray[np.int32]:
 def golden_rasterizer(case: dict[str, Any]) -> Rasterizer:
     sizes = (case[key] for key in ("input_width", "input_height", "output_width", "output_height"))
     grid = Grid(*sizes, case["bbox_scale"], case["bbox_offset"])
-    shapes = [CoverageShape(*(case["rasterizer"][name][key] for key in FIELDS)) for name in case["target_class_names"]]
+    shapes = [
+        CoverageShape(*(case["rasterizer"][name][key] for key in FIELDS)) for name in case["target_class_names"]
+    ]
     return Rasterizer(grid, shapes, case["deadzone_radius"])
 
 
@@ -219,7 +223,7 @@ def test_golden_targets(case: dict[str, Any]) -> None:
 
 @golden_data.parametrize(TOPIC)
 def test_golden_geometry(case: dict[str, Any]) -> None:
-    """The reference keeps the deadzone ellipse as a matrix from grid to unit circle, and the coverage relative to it."""
+    """The reference has the deadzone as a matrix from grid to unit circle, and the coverage relative to it."""
     drawer = golden_rasterizer(case)
     for frame in range(len(case["frame_source_classes"])):
         class_ids = golden_class_ids(case, frame)
