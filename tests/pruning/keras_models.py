@@ -1,0 +1,64 @@
+"""The networks of the pruning vectors: from their Keras description, or built; weights by the vectors' rule."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit.graph.build import build
+from qatkit.graph.keras_config import read_network
+from qatkit.graph.nodes import DepthwiseConv2D, Graph, Node, Shape
+from qatkit.spec import ModelConfig
+from tests import golden_data
+
+TOPIC = "08_prune"
+_BUILT = {"detectnet_resnet18": ("resnet", 18), "detectnet_mobilenet_v2": ("mobilenet_v2", 18)}
+
+
+@cache
+def models() -> dict[str, Any]:
+    path = golden_data.ROOT / TOPIC / "models.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@cache
+def network(model: str) -> Graph:
+    """The float network called `model` with its weights; quantizers are passed."""
+    entry = models()[model]
+    if "keras_config" not in entry:
+        return _built(model.removesuffix("_qat"), entry["weight_seed"])
+    found = read_network(entry["keras_config"])
+    return _with_weights(found.name, found.nodes, found.outputs, entry["weight_seed"])
+
+
+def _built(model: str, seed: int) -> Graph:
+    arch, depth = _BUILT[model]
+    config = ModelConfig(arch=arch, num_layers=depth, use_batch_norm=True, all_projections=True)
+    graph = build(config, (64, 96, 3), 2, seed=0)
+    return _with_weights(graph.name, graph.nodes, graph.outputs, seed)
+
+
+def _with_weights(name: str, nodes: tuple[Node, ...], outputs: tuple[str, ...], seed: int) -> Graph:
+    shapes: dict[str, Shape] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
+    for node in nodes:
+        inputs = [shapes[source] for source in node.inputs]
+        shapes[node.name] = node.output_shape(inputs)
+        axis = 2 if isinstance(node, DepthwiseConv2D) else -1
+        for index, (part, shape) in enumerate(node.weight_shapes(inputs).items()):
+            weights[f"{node.name}/{part}"] = _weight(node.name, index, shape, axis, seed)
+    return Graph(name, nodes, weights, outputs)
+
+
+def _weight(layer: str, index: int, shape: tuple[int, ...], axis: int, seed: int) -> NDArray[np.float32]:
+    random = np.random.RandomState((zlib.crc32(layer.encode()) + 7919 * index + seed) % 2**32)
+    if len(shape) < 2:
+        return random.uniform(0.1, 1, shape).astype(np.float32)
+    values = random.standard_normal(shape).astype(np.float32)
+    factor = (10 ** random.uniform(-2, 0, shape[axis])).astype(np.float32)
+    return values * (factor[:, None] if axis == 2 else factor)
