@@ -12,7 +12,6 @@ from qatkit.detectnet.clustering import ClusteringParams, Compat, Detections, cl
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
 from qatkit.errors import SpecError
-from qatkit.progress import info
 
 
 def detect(
@@ -37,20 +36,11 @@ def evaluation_params(experiment: Any, *, compat: Compat = "none") -> tuple[Clus
     Raises SpecError for a class that postprocessing_config does not describe.
     """
     configs = experiment.postprocessing_config.target_class_config
-    params, unswapped = [], []
+    params = []
     for target_class in experiment.cost_function_config.target_classes:
-        name = target_class.name
-        if name not in configs:
-            raise SpecError(f"postprocessing_config has no target_class_config for class '{name}'")
-        config = configs[name].clustering_config
-        params.append(ClusteringParams.from_spec(config, compat=compat))
-        if config.dbscan_confidence_threshold != config.nms_confidence_threshold:
-            unswapped.append(name)
-    if unswapped and compat != "tao-evaluate":
-        info(
-            "dbscan_confidence_threshold and nms_confidence_threshold mean what they say; TAO's train and evaluate "
-            f"swap them, so their mAP can differ (classes: {', '.join(unswapped)})"
-        )
+        if target_class.name not in configs:
+            raise SpecError(f"postprocessing_config has no target_class_config for class '{target_class.name}'")
+        params.append(ClusteringParams.from_spec(configs[target_class.name].clustering_config, compat=compat))
     return tuple(params)
 
 
@@ -70,15 +60,10 @@ def inference_params(
                 f"classwise_bbox_handler_config has no entry for class '{name}'",
                 hint='add one, or one named "default"',
             )
-        params.append(_handler_params(handlers[key], compat))
+        handler = handlers[key]
+        params.append(
+            ClusteringParams.from_spec(
+                handler.clustering_config, confidence_model=handler.confidence_model, compat=compat
+            )
+        )
     return tuple(params)
-
-
-def _handler_params(handler: Any, compat: Compat) -> ClusteringParams:
-    config = type(handler.clustering_config)()
-    config.CopyFrom(handler.clustering_config)
-    # Older releases had one confidence_threshold here instead of those of clustering_config.
-    config.dbscan_confidence_threshold = config.dbscan_confidence_threshold or handler.confidence_threshold
-    config.nms_confidence_threshold = config.nms_confidence_threshold or handler.confidence_threshold
-    model = handler.confidence_model or "aggregate_cov"
-    return ClusteringParams.from_spec(config, confidence_model=model, compat=compat)

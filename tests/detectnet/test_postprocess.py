@@ -50,18 +50,15 @@ def experiment(**clustering: Any) -> Experiment:
     return message
 
 
-def test_evaluation_params_follow_the_network(capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_params_follow_the_network() -> None:
     assert [params.dbscan_eps for params in evaluation_params(experiment())] == [0.5, 0.25]
-    assert capsys.readouterr().out == ""
 
 
-def test_evaluation_params_say_that_thresholds_are_not_swapped(capsys: pytest.CaptureFixture[str]) -> None:
-    params = evaluation_params(experiment(dbscan_confidence_threshold=0.75))
-    assert [one.dbscan_confidence_threshold for one in params] == [0.75, 0.75]
-    assert "car, person" in capsys.readouterr().out
-    swapped = evaluation_params(experiment(dbscan_confidence_threshold=0.75), compat="tao-evaluate")
-    assert [one.dbscan_confidence_threshold for one in swapped] == [0, 0]
-    assert capsys.readouterr().out == ""
+def test_evaluation_params_swap_thresholds_for_tao_only() -> None:
+    message = experiment(dbscan_confidence_threshold=0.75)
+    assert [params.dbscan_confidence_threshold for params in evaluation_params(message)] == [0.75, 0.75]
+    swapped = evaluation_params(message, compat="tao-evaluate")
+    assert [params.dbscan_confidence_threshold for params in swapped] == [0, 0]
 
 
 def test_evaluation_params_name_the_missing_class() -> None:
@@ -76,25 +73,13 @@ def inference(*names: str) -> Inference:
     for number, name in enumerate(names, start=1):
         handler = message.bbox_handler_config.classwise_bbox_handler_config[name]
         handler.clustering_config.dbscan_eps = number / 8
+        handler.confidence_model = "mean_cov" if name == "default" else "aggregate_cov"
     return message
 
 
 def test_inference_params_fall_back_to_the_default() -> None:
     params = inference_params(inference("car", "default"), ["person", "car"])
     assert [one.dbscan_eps for one in params] == [0.25, 0.125]
-    assert [one.confidence_model for one in params] == ["aggregate_cov"] * 2
+    assert [one.confidence_model for one in params] == ["mean_cov", "aggregate_cov"]
     with pytest.raises(SpecError, match="no entry for class 'person'"):
         inference_params(inference("car"), ["car", "person"])
-
-
-def test_inference_params_of_older_files() -> None:
-    message = inference("car", "person")
-    handlers = message.bbox_handler_config.classwise_bbox_handler_config
-    handlers["car"].confidence_threshold = 0.75
-    handlers["person"].confidence_threshold = 0.75
-    handlers["person"].clustering_config.dbscan_confidence_threshold = 0.5
-    handlers["person"].confidence_model = "mean_cov"
-    car, person = inference_params(message, ["car", "person"])
-    assert (car.dbscan_confidence_threshold, car.nms_confidence_threshold) == (0.75, 0.75)
-    assert (person.dbscan_confidence_threshold, person.confidence_model) == (0.5, "mean_cov")
-    assert handlers["car"].clustering_config.dbscan_confidence_threshold == 0  # the message is left as it was
