@@ -1,0 +1,148 @@
+"""`qatkit prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from qatkit.pruning.prune import LayerRow, PruneResult
+
+_EXCLUDED = ("-el", "--excluded_layers")
+
+
+class _Prune(click.Command):
+    """Lets -el take any number of values, as TAO's command line does: `-el a b` is read as `-el a -el b`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _repeat_flag(args))
+
+
+def _repeat_flag(args: list[str]) -> list[str]:
+    expanded: list[str] = []
+    collecting = ""
+    for argument in args:
+        if argument in _EXCLUDED:
+            collecting = argument
+        elif argument.startswith("-"):
+            collecting = ""
+            expanded.append(argument)
+        else:
+            expanded += [collecting, argument] if collecting else [argument]
+    return expanded
+
+
+@click.command(cls=_Prune)
+@click.option("-m", "--model", type=click.Path(path_type=Path), required=True, help="Model: .tlt, or TAO's .hdf5.")
+@click.option("-o", "--output_file", type=click.Path(path_type=Path), required=True, help="File of the pruned model.")
+@click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
+@click.option(
+    "-n",
+    "--normalizer",
+    type=click.Choice(["max", "L2"]),
+    default="max",
+    show_default=True,
+    help="What filter norms are related to: the layer's largest, or all of them.",
+)
+@click.option(
+    "-eq",
+    "--equalization_criterion",
+    type=click.Choice(["union", "intersection", "arithmetic_mean", "geometric_mean"]),
+    default="union",
+    show_default=True,
+    help="How the norms of layers that are added are merged.",
+)
+@click.option(
+    "-pg",
+    "--pruning_granularity",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Filters stay in multiples of this.",
+)
+@click.option(
+    "-pth",
+    "--pruning_threshold",
+    type=click.FloatRange(min=0),
+    help="Filters with a norm above this stay.  [default: 0.1]",
+)
+@click.option(
+    "--target_ratio",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Instead of -pth: the part of the parameters to keep; the threshold is found.",
+)
+@click.option(
+    "-nf",
+    "--min_num_filters",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="No layer gets smaller than this.",
+)
+@click.option(*_EXCLUDED, multiple=True, help="Layers whose filters all stay: one or more names.")
+@click.option("--results_dir", type=click.Path(path_type=Path), help="Folder for status.json.")
+@click.option("-v", "--verbose", is_flag=True, help="List the filters that stay.")
+def prune(
+    model: Path,
+    output_file: Path,
+    key: str,
+    normalizer: str,
+    equalization_criterion: str,
+    pruning_granularity: int,
+    pruning_threshold: float | None,
+    target_ratio: float | None,
+    min_num_filters: int,
+    excluded_layers: tuple[str, ...],
+    results_dir: Path | None,
+    verbose: bool,
+) -> None:
+    """Remove the filters with the smallest norms.
+
+    Layers that are added keep the same filters. Retrain the result: `load_graph: true` with the pruned model as
+    pretrained_model_file.
+    """
+    from qatkit.errors import UsageError
+    from qatkit.pruning.prune import PruneOptions
+    from qatkit.workflow.prune import prune_model
+
+    if pruning_threshold is not None and target_ratio is not None:
+        raise UsageError("-pth and --target_ratio exclude each other", hint="the ratio finds the threshold")
+    options = PruneOptions(
+        normalizer=normalizer,  # type: ignore[arg-type]
+        criterion=equalization_criterion,  # type: ignore[arg-type]
+        granularity=pruning_granularity,
+        min_num_filters=min_num_filters,
+        threshold=PruneOptions.threshold if pruning_threshold is None else pruning_threshold,
+        excluded=excluded_layers,
+    )
+    result = prune_model(model, output_file, options, key=key, target_ratio=target_ratio, results_dir=results_dir)
+    _show(result, output_file, verbose=verbose)
+
+
+def _show(result: PruneResult, output: Path, *, verbose: bool) -> None:
+    from qatkit.progress import info, table
+
+    table(["layer", "filters", "parameters", "multiply-adds (M)", "unpruned because"], map(_cells, result.rows))
+    if verbose:
+        for layer, indices in result.kept.items():
+            info(f"{layer} keeps {' '.join(map(str, indices))}")
+    info(f"Threshold: {result.threshold:g}")
+    info(f"Pruning ratio (pruned model / original model): {result.params_ratio}")
+    info(f"Multiply-adds (pruned model / original model): {result.macs_ratio}")
+    info(f"Model written to {output}")
+
+
+def _cells(row: LayerRow) -> list[str]:
+    return [
+        row.layer,
+        _change(f"{row.filters_before}", f"{row.filters_after}"),
+        _change(f"{row.params_before}", f"{row.params_after}"),
+        _change(f"{row.macs_before / 1e6:.1f}", f"{row.macs_after / 1e6:.1f}"),
+        row.reason,
+    ]
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} -> {after}"

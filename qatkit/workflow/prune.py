@@ -1,0 +1,66 @@
+"""`qatkit prune`: a model file in, a smaller one out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qatkit.errors import QatkitError, UsageError
+from qatkit.files import check_writable
+from qatkit.graph.model_file import Model, save_model
+from qatkit.graph.pretrained import read_model
+from qatkit.progress import info, warn
+from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
+from qatkit.status import StatusLog
+
+
+def prune_model(
+    source: Path,
+    output: Path,
+    options: PruneOptions,
+    *,
+    key: str = "",
+    target_ratio: float | None = None,
+    results_dir: Path | None = None,
+) -> PruneResult:
+    """Prune the model at `source` (.tlt, or .hdf5 of TAO 5) and write it to exactly `output`.
+
+    target_ratio: instead of the threshold in `options`, the smallest one that leaves at most this part of the
+    parameters. results_dir: where status.json goes. The pruned model is encrypted with the same key, if there is one.
+    """
+    status = StatusLog(results_dir)
+    status.write("STARTED", "Pruning started.")
+    try:
+        if output.is_dir():
+            raise UsageError(f"-o {output}: this is a folder", hint="give the name of the pruned model's file")
+        check_writable(output.absolute().parent)
+        model = read_model(source, key or None)
+        result = _pruned(model, options, target_ratio)
+        save_model(output, replace(model, graph=result.graph, pruned=True), key or None)
+    except QatkitError as error:
+        status.write("FAILURE", str(error))
+        raise
+    status.write("SUCCESS", "Pruning finished.", kpi=_kpi(result, output))
+    return result
+
+
+def _pruned(model: Model, options: PruneOptions, target_ratio: float | None) -> PruneResult:
+    if model.is_qat:
+        info("The model was trained with QAT: its ranges stay as they are. The usual order is: prune, then QAT.")
+    if target_ratio is None:
+        result = prune(model.graph, options)
+    else:
+        result = prune_to_ratio(model.graph, options, target_ratio)
+    if result.params_ratio == 1:
+        warn("no filter was removed: a higher threshold (-pth) or a smaller minimum (-nf) removes more")
+    return result
+
+
+def _kpi(result: PruneResult, output: Path) -> dict[str, float]:
+    """TAO's keys (size in MB, parameters in millions), and the multiply-adds."""
+    return {
+        "pruning_ratio": result.params_ratio,
+        "macs_ratio": result.macs_ratio,
+        "size": output.stat().st_size / 2**20,
+        "param_count": result.graph.params / 1e6,
+    }
