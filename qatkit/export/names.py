@@ -1,0 +1,58 @@
+"""Tensor names as TAO 5 writes them into ONNX files and calibration caches.
+
+DeepStream configurations in the field name them, so they stay as they are: `activation_1/Relu:0`,
+`bn_conv1/batchnorm/add_1:0`, `output_cov/Sigmoid:0`; in the older UFF naming the same without `:0`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from qatkit.errors import UsageError
+from qatkit.graph.nodes import CONVOLUTIONS, Add, DepthwiseConv2D, Node
+
+TensorNames = Literal["onnx", "uff"]
+
+# Node type -> the name that TensorFlow 1 gives the operation inside the Keras layer.
+_OPERATION = {
+    "BatchNorm": "batchnorm/add_1",
+    "Relu": "Relu",
+    "Relu6": "Relu6",
+    "LeakyRelu": "LeakyRelu",
+    "Swish": "mul",
+    "Sigmoid": "Sigmoid",
+    "Multiply": "mul",
+    "Concat": "concat",
+    "MaxPool": "MaxPool",
+    "AvgPool": "AvgPool",
+    "GlobalAvgPool": "Mean",
+    "Pad": "Pad",
+    "Upsample": "ResizeNearestNeighbor",
+}
+
+
+def tensor_name(node: Node, style: TensorNames = "onnx") -> str:
+    """The name of the output tensor of `node`.
+
+    A node called `<layer>/<Op>` bears its tensor's name already. Raises UsageError for an unknown style.
+    """
+    if style not in get_args(TensorNames):
+        raise UsageError(f"unknown tensor names {style!r}", hint=f"one of {', '.join(get_args(TensorNames))}")
+    return _bare_name(node) + (":0" if style == "onnx" else "")
+
+
+def _bare_name(node: Node) -> str:
+    if node.op == "Input" or "/" in node.name:
+        return node.name
+    return f"{node.name}/{_operation(node)}"
+
+
+def _operation(node: Node) -> str:
+    if isinstance(node, CONVOLUTIONS) and node.use_bias:
+        return "BiasAdd"
+    if isinstance(node, CONVOLUTIONS):
+        return "depthwise" if isinstance(node, DepthwiseConv2D) else "convolution"
+    if isinstance(node, Add):
+        # Keras adds two at a time: add, add_1, ...
+        return "add" if len(node.inputs) == 2 else f"add_{len(node.inputs) - 2}"
+    return _OPERATION[node.op]
