@@ -54,13 +54,18 @@ def dataset_convert(
     Nothing is written unless every label and image can be read.
     """
     from qatkit.dataset.convert import convert
+    from qatkit.errors import QatkitError
     from qatkit.spec import load_dataset_export
     from qatkit.status import StatusLog
 
     status = StatusLog(results_dir)
     status.write("STARTED", "dataset_convert")
-    spec = load_dataset_export(dataset_export_spec)
-    report = convert(spec, output_filename, validation_fold=validation_fold, tao_split=tao_split)
+    try:
+        spec = load_dataset_export(dataset_export_spec)
+        report = convert(spec, output_filename, validation_fold=validation_fold, tao_split=tao_split)
+    except QatkitError as error:
+        status.write("FAILURE", str(error))
+        raise
     _show(report, verbose=verbose)
     status.write(
         "SUCCESS",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
+import tf_keras
 
+from qatkit.engine.base import Array, ModelInfo
 from qatkit.graph.model_file import Model
-from qatkit.graph.nodes import Shape
 from qatkit.quantization.fake_quant import to_fake_quantized
 from qatkit.quantization.placement import QuantizationPlan
 from qatkit.training.keras_model import KerasGraph, to_keras
-
-Array = NDArray[np.float32]
 
 
 class KerasEngine:
@@ -20,28 +20,31 @@ class KerasEngine:
 
     name = "keras"
 
-    def __init__(self, network: KerasGraph, precision: str = "fp32") -> None:
+    def __init__(self, network: KerasGraph, info: ModelInfo, precision: str = "fp32") -> None:
         self.network = network
+        self.info = info
         self.precision = precision
-        self._forward = tf.function(lambda images: network.model(images, training=False))
+        self.predict = predictor(network.model)
 
     @classmethod
     def from_model(cls, model: Model) -> KerasEngine:
         """The engine of a model file; a QAT model runs with its fake quantization and its ranges."""
+        info = ModelInfo(model.graph.input.shape, model.classes, model.box_scale, model.box_offset)
         if model.plan is None:
-            return cls(to_keras(model.graph))
+            return cls(to_keras(model.graph), info)
         plan = QuantizationPlan.from_json(model.plan)
-        return cls(to_fake_quantized(model.graph, plan, model.ranges), "int8-qat")
+        return cls(to_fake_quantized(model.graph, plan, model.ranges), info, "int8-qat")
 
-    @property
-    def input_shape(self) -> Shape:
-        """(height, width, channels)."""
-        return self.network.graph.input.shape
 
-    def predict(self, images: Array) -> tuple[Array, Array]:
-        """images: [B, H, W, C] in 0..1 -> cov [B, C, h, w] in 0..1, bbox [B, 4C, h, w]."""
-        bbox, cov = self._forward(tf.convert_to_tensor(images, tf.float32))
+def predictor(model: tf_keras.Model) -> Callable[[Array], tuple[Array, Array]]:
+    """`Engine.predict` over a Keras model as it stands at each call (its outputs are bbox and cov, NHWC)."""
+    forward = tf.function(lambda images: model(images, training=False))
+
+    def predict(images: Array) -> tuple[Array, Array]:
+        bbox, cov = forward(tf.convert_to_tensor(images, tf.float32))
         return _nchw(cov), _nchw(bbox)
+
+    return predict
 
 
 def _nchw(tensor: tf.Tensor) -> Array:

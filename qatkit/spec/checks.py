@@ -58,38 +58,15 @@ def _check(message: M, checks: Sequence[Check[M]], source: str, skip: frozenset[
 def _crop(experiment: Experiment) -> Iterator[str]:
     """TAO cuts the window after scaling and feeds it to a network of the output's size."""
     path, image = "augmentation_config.preprocessing", experiment.augmentation_config.preprocessing
-    axes = (
-        (
-            "crop_left",
-            "crop_right",
-            image.crop_left,
-            image.crop_right,
-            "output_image_width",
-            image.output_image_width,
-        ),
-        (
-            "crop_top",
-            "crop_bottom",
-            image.crop_top,
-            image.crop_bottom,
-            "output_image_height",
-            image.output_image_height,
-        ),
-    )
     if not (image.crop_left or image.crop_top or image.crop_right or image.crop_bottom):
         return
-    for first, last, low, high, side, size in axes:
-        if low >= high:
-            yield f"{path}.{last} must be > {first}, found {high} and {low}"
-        elif high - low != size:
+    for first, last, side in (
+        ("crop_left", "crop_right", "output_image_width"),
+        ("crop_top", "crop_bottom", "output_image_height"),
+    ):
+        low, high, size = (getattr(image, name) for name in (first, last, side))
+        if high - low != size:
             yield f"{path}: {last} - {first} must be {side} {size}, found {high - low}"
-
-
-def _zoom(experiment: Experiment) -> Iterator[str]:
-    spatial = experiment.augmentation_config.spatial_augmentation
-    if spatial.zoom_min > spatial.zoom_max:
-        path = "augmentation_config.spatial_augmentation"
-        yield f"{path}.zoom_max must be >= zoom_min, found {spatial.zoom_max:g} and {spatial.zoom_min:g}"
 
 
 def _architecture(experiment: Experiment) -> Iterator[str]:
@@ -113,23 +90,16 @@ def _pretrained(experiment: Experiment) -> Iterator[str]:
             yield f"model_config.{name} needs pretrained_model_file"
 
 
-def _schedule(experiment: Experiment) -> Iterator[str]:
+def _patience(experiment: Experiment) -> Iterator[str]:
     training = experiment.training_config
-    path = "training_config.learning_rate"
-    which = str(training.learning_rate.WhichOneof("learning_rate"))
-    schedule = getattr(training.learning_rate, which)
-    if schedule.min_learning_rate > schedule.max_learning_rate:
-        found = f"{schedule.max_learning_rate:g} and {schedule.min_learning_rate:g}"
-        yield f"{path}.{which}.max_learning_rate must be >= min_learning_rate, found {found}"
-    if which == "soft_start_annealing_schedule":
-        if schedule.soft_start > schedule.annealing:
-            found = f"{schedule.annealing:g} and {schedule.soft_start:g}"
-            yield f"{path}.{which}.annealing must be >= soft_start, found {found}"
+    if training.learning_rate.WhichOneof("learning_rate") != "early_stopping_annealing_schedule":
         return
+    found = training.learning_rate.early_stopping_annealing_schedule.patience_steps
     period = experiment.evaluation_config.validation_period_during_training
-    if not period <= schedule.patience_steps <= training.num_epochs:
+    if not period <= found <= training.num_epochs:
         limits = f"from validation_period_during_training {period} to num_epochs {training.num_epochs}"
-        yield f"{path}.{which}.patience_steps must be {limits}, found {schedule.patience_steps}"
+        path = "training_config.learning_rate.early_stopping_annealing_schedule"
+        yield f"{path}.patience_steps must be {limits}, found {found}"
 
 
 def _cost_scaling(experiment: Experiment) -> Iterator[str]:
@@ -155,17 +125,6 @@ def _objectives(experiment: Experiment) -> Iterator[str]:
     if config.min_objective_weight > config.max_objective_weight > 0:
         found = f"{config.max_objective_weight:g} and {config.min_objective_weight:g}"
         yield f"cost_function_config.max_objective_weight must be >= min_objective_weight, found {found}"
-
-
-def _evaluation_boxes(experiment: Experiment) -> Iterator[str]:
-    for name, box in sorted(experiment.evaluation_config.evaluation_box_config.items()):
-        path = f'evaluation_config.evaluation_box_config["{name}"]'
-        for side, low, high in (
-            ("height", box.minimum_height, box.maximum_height),
-            ("width", box.minimum_width, box.maximum_width),
-        ):
-            if low > high > 0:
-                yield f"{path}.maximum_{side} must be >= minimum_{side}, found {high} and {low}"
 
 
 def _classes(experiment: Experiment) -> Iterator[str]:
@@ -258,13 +217,11 @@ def _handled_classes(inference: Inference) -> Iterator[str]:
 
 _EXPERIMENT_CHECKS: tuple[Check[Experiment], ...] = (
     _crop,
-    _zoom,
     _architecture,
     _pretrained,
-    _schedule,
+    _patience,
     _cost_scaling,
     _objectives,
-    _evaluation_boxes,
     _classes,
     _class_mapping,
     _label_filters,

@@ -109,13 +109,13 @@ def _explain(reason: str, root: str) -> tuple[str, str]:
 def _unknown_field(full_name: str, name: str, root: str) -> tuple[str, str]:
     kind = _descriptors()[full_name]
     what = f'unknown field "{name}" in {_shown_name(kind)}'
+    owners = [owner.name for owner in _descriptors().values() if name in owner.fields_by_name]
+    other = next((owner for owner in owners if owner in _ROOTS), None)
+    if other and kind.name == root:
+        return what, f"it belongs in {_ROOTS[other]}; this file is read as {_ROOTS[root]}"
     if nearest := _nearest(name, [field.name for field in kind.fields]):
         return what, f'did you mean "{nearest}"?'
-    owners = [owner for owner in _descriptors().values() if name in owner.fields_by_name]
-    for owner in owners:
-        if kind.name == root and owner.name in _ROOTS:
-            return what, f"it belongs in {_ROOTS[owner.name]}; this file is read as {_ROOTS[root]}"
-    return what, f"it belongs in {_shown_name(owners[0])}" if owners else ""
+    return what, f"it belongs in {owners[0]}" if owners else ""
 
 
 def _unknown_value(full_name: str, name: str) -> tuple[str, str]:

@@ -147,6 +147,17 @@ FIELDS: dict[str, dict[str, Rule]] = {
     "ClasswiseBboxHandlerConfig.BboxColor": {"R": _COLOR, "G": _COLOR, "B": _COLOR},
 }
 
+# Of each pair the second must not be less than the first.
+ORDERED: dict[str, tuple[tuple[str, str], ...]] = {
+    "AugmentationConfig.SpatialAugmentation": (("zoom_min", "zoom_max"),),
+    "EvaluationConfig.EvaluationBoxConfig": (
+        ("minimum_height", "maximum_height"),
+        ("minimum_width", "maximum_width"),
+    ),
+    "SoftStartAnnealingScheduleConfig": (("min_learning_rate", "max_learning_rate"), ("soft_start", "annealing")),
+    "EarlyStoppingAnnealingScheduleConfig": (("min_learning_rate", "max_learning_rate"),),
+}
+
 # Messages, lists and maps that must be there. `regularizer` and `cost_scaling`, which TAO demands, may be left out:
 # an absent block means what an empty one does.
 PRESENT: dict[str, tuple[str, ...]] = {
@@ -203,6 +214,10 @@ def misfits(root: Message, skip: frozenset[str] = frozenset()) -> Iterator[str]:
         yield from _not_numbers(message, path)
         for name, rule in FIELDS.get(kind, {}).items():
             yield from _field_misfits(message, path, name, rule)
+        for low, high in ORDERED.get(kind, ()):
+            found = getattr(message, high), getattr(message, low)
+            if found[0] < found[1]:
+                yield f"{joined(path, high)} must be >= {low}, found {found[0]:g} and {found[1]:g}"
 
 
 def _missing(message: Message, path: str, names: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.pipeline import CACHE_BYTES, data_errors, evaluation_batches
-from qatkit.engine.keras import KerasEngine
+from qatkit.engine.keras import predictor
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
 from qatkit.spec import Experiment
 from qatkit.training.loop import Validation
@@ -27,7 +27,7 @@ class Validator:
         self._stepper = stepper
         self._settings = EvaluationSettings.from_spec(spec)
         self._batches = evaluation_batches(frames, spec.augmentation_config, batch_size, cache_bytes=CACHE_BYTES)
-        self._engine = KerasEngine(stepper.network)
+        self._predict_batch = predictor(stepper.network.model)
         self._outputs: tuple[Array, Array] | None = None
         self._costs: list[tuple[float, int]] = []
 
@@ -39,7 +39,7 @@ class Validator:
         return Validation(result.map, result.ap, float(np.average(costs, weights=counts)))
 
     def _predict(self, images: Array) -> tuple[Array, Array]:
-        self._outputs = self._engine.predict(images)
+        self._outputs = self._predict_batch(images)
         return self._outputs
 
     def _labelled(self) -> Iterator[dict[str, Any]]:

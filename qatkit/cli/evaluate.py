@@ -1,0 +1,98 @@
+"""`qatkit evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from qatkit.detectnet.clustering import Compat
+    from qatkit.engine.base import Engine
+    from qatkit.evaluation.evaluate import Result
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
+@click.option("-m", "--model_path", type=_FILE, required=True, help="Model: .tlt, .onnx or .engine.")
+@click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")
+@click.option("--cal_cache_file", type=_FILE, help="Calibration cache: evaluate the float .onnx as INT8 with it.")
+@click.option("--use_training_set", is_flag=True, help="Evaluate on the training data.")
+@click.option("--json", "json_file", type=_FILE, help="Write the result to this file too.")
+@click.option("--min_map", type=click.FloatRange(0, 100), help="Exit with 7 when mAP (percent) is below this.")
+@click.option("--tao_compat", is_flag=True, help="TAO's own formulas and defects, to compare with its numbers.")
+@click.option("-r", "--results_dir", type=_FILE, help="Folder for status.json.")
+@click.option(
+    "-f", "--framework", type=click.Choice(["tlt", "tensorrt"]), hidden=True, help="Told by the file's ending."
+)
+@click.option("-i", "--image_dir", hidden=True)
+@click.option("-l", "--label_dir", hidden=True)
+@click.option("-b", "--batch_size", type=click.IntRange(min=1), help="Images per batch; default: that of the spec.")
+@click.option("-v", "--verbose", is_flag=True, help="More output.")
+def evaluate(
+    experiment_spec: Path,
+    model_path: Path,
+    key: str,
+    cal_cache_file: Path | None,
+    use_training_set: bool,
+    json_file: Path | None,
+    min_map: float | None,
+    tao_compat: bool,
+    results_dir: Path | None,
+    framework: str | None,
+    image_dir: str | None,
+    label_dir: str | None,
+    batch_size: int | None,
+    verbose: bool,
+) -> None:
+    """Print the AP of each class and their mean, on the spec's validation data.
+
+    A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8.
+    """
+    from qatkit.startup import import_tensorflow
+    from qatkit.errors import GateError
+    from qatkit.files import write_json
+    from qatkit.spec import load_experiment
+    from qatkit.status import StatusLog
+
+    spec = load_experiment(experiment_spec)
+    import_tensorflow()
+    from qatkit.workflow.engines import open_engine
+    from qatkit.workflow.evaluate import evaluate_engine, load_split
+
+    status = StatusLog(results_dir)
+    engine = open_engine(model_path, key, cal_cache=cal_cache_file, spec=spec)
+    frames = load_split(spec, training_set=use_training_set)
+    compat: Compat = "tao-evaluate" if tao_compat else "none"
+    result = evaluate_engine(engine, spec, frames, batch_size=batch_size or 0, compat=compat)
+    _show(result, engine)
+    values = {"model": str(model_path), "engine": engine.name, "precision": engine.precision, **result.to_json()}
+    if json_file is not None:
+        write_json(json_file, values)
+    status.write(
+        "SUCCESS", kpi={"mean average precision": round(result.map, 4)}, categorical={"average_precision": result.ap}
+    )
+    if min_map is not None and result.map < min_map:
+        raise GateError(f"mAP is {result.map:.2f}, below --min_map {min_map:g}")
+
+
+def _show(result: Result, engine: Engine) -> None:
+    from qatkit.progress import info, table
+
+    rows = [
+        [
+            item.name,
+            "n/a" if item.ap is None else f"{item.ap:.2f}",
+            item.ground_truths,
+            item.detections,
+            *([f"{item.best.threshold:.3f}", f"{item.best.f1:.3f}"] if item.best else ["-", "-"]),
+        ]
+        for item in result.classes
+    ]
+    info(f"{result.frames} images, {engine.name}, {engine.precision}")
+    table(["class name", "AP (%)", "objects", "detections", "best threshold", "F1 there"], rows)
+    speed = "" if result.fps is None else f", {result.fps:.1f} images/s in the network alone"
+    info(f"Mean average precision (in %): {result.map:.4f}{speed}")

@@ -1,0 +1,168 @@
+"""`qatkit inference`: images in, annotated images and KITTI label files out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from qatkit.dataset.images import image_size, load_image
+from qatkit.detectnet.clustering import Detections
+from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.postprocess import detect, inference_params
+from qatkit.engine.base import Engine
+from qatkit.errors import DataError, UsageError
+from qatkit.files import make_directory, replacing, write_json, write_text
+from qatkit.progress import track
+from qatkit.spec import ClasswiseBboxHandlerConfig, Inference
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One object in one image: name, box x1, y1, x2, y2 in pixels of the image file, confidence, colour (RGB)."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    confidence: float
+    color: tuple[int, int, int]
+
+    def kitti(self) -> str:
+        """The 16-field KITTI line, as TAO's inference writes it."""
+        box = " ".join(f"{value:.3f}" for value in self.box)
+        return f"{self.name} 0.00 0 0.00 {box} 0.00 0.00 0.00 0.00 0.00 0.00 0.00 {self.confidence:.3f}"
+
+
+def model_of(spec: Inference) -> Path:
+    """The model that the spec names. Raises UsageError where it names none that can be run."""
+    config = spec.inferencer_config
+    named = config.tlt_config.model or config.tensorrt_config.trt_engine
+    if named:
+        return Path(named)
+    if config.tensorrt_config.etlt_model:
+        raise UsageError(
+            f"{config.tensorrt_config.etlt_model}: NVIDIA's .etlt cannot be read", hint="name a model with -m"
+        )
+    raise UsageError("the spec names no model", hint="tlt_config.model, tensorrt_config.trt_engine, or -m")
+
+
+def image_files(place: Path) -> list[Path]:
+    """The image `place`, or the images in the folder `place` (not below it), sorted.
+
+    Raises DataError when there is none.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise DataError(f"{place}: no such image or folder")
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise DataError(f"{place}: holds no images", hint=f"looked for {', '.join(_SUFFIXES)}")
+    return found
+
+
+def infer(engine: Engine, spec: Inference, images: Sequence[Path], results: Path, batch_size: int) -> dict[str, int]:
+    """Detect objects in `images`; write what the spec asks for below `results`; return the objects per name.
+
+    `images_annotated/<file>` unless `disable_overlay`, `labels/<stem>.txt` with `kitti_dump`, `detections.json`
+    always. Raises UsageError when the spec does not fit the network.
+    """
+    config, handlers = spec.inferencer_config, spec.bbox_handler_config
+    _check(engine, spec)
+    params = inference_params(spec, engine.info.classes)
+    rendered = set(handlers.postproc_classes or engine.info.classes)
+    if not handlers.disable_overlay:
+        make_directory(results / "images_annotated")
+    if handlers.kitti_dump:
+        make_directory(results / "labels")
+    listed: dict[str, list[dict[str, Any]]] = {}
+    counts: dict[str, int] = {}
+    for path, size, detections in track(_detect(engine, images, params, batch_size), "Inference", len(images)):
+        height, width, _ = engine.info.input_shape
+        found = [
+            item
+            for index, of_class in detections.items()
+            if engine.info.classes[index] in rendered
+            for item in _found(engine.info.classes[index], of_class.scaled(size[0] / width, size[1] / height), spec)
+        ]
+        for item in found:
+            counts[item.name] = counts.get(item.name, 0) + 1
+        listed[path.name] = [{"name": item.name, "box": item.box, "confidence": item.confidence} for item in found]
+        if not handlers.disable_overlay:
+            _annotate(path, found, results / "images_annotated" / path.name, handlers.overlay_linewidth or 1)
+        if handlers.kitti_dump:
+            write_text(results / "labels" / f"{path.stem}.txt", "".join(f"{item.kitti()}\n" for item in found))
+    write_json(results / "detections.json", {"classes": list(config.target_classes), "images": listed})
+    return counts
+
+
+def _check(engine: Engine, spec: Inference) -> None:
+    config, shape = spec.inferencer_config, engine.info.input_shape
+    wanted = (config.image_height, config.image_width, config.image_channels)
+    if wanted != shape:
+        raise UsageError(
+            f"inferencer_config: images of {wanted[1]}x{wanted[0]}x{wanted[2]}, "
+            f"but the model takes {shape[1]}x{shape[0]}x{shape[2]}"
+        )
+    if config.target_classes and tuple(config.target_classes) != engine.info.classes:
+        raise UsageError(
+            f"inferencer_config.target_classes: {', '.join(config.target_classes)}, "
+            f"but the model knows {', '.join(engine.info.classes)}",
+            hint="the same names in the same order",
+        )
+
+
+def _detect(
+    engine: Engine, images: Sequence[Path], params: Sequence[Any], batch_size: int
+) -> Iterator[tuple[Path, tuple[int, int], Mapping[int, Detections]]]:
+    """Path, size (width, height) of the file, and detections in network-input pixels, image by image."""
+    height, width, channels = engine.info.input_shape
+    for start in range(0, len(images), batch_size):
+        paths = images[start : start + batch_size]
+        batch = np.stack([load_image(path, width, height, channels, auto_resize=True) for path in paths])
+        cov, bbox = engine.predict(batch)
+        grid = Grid(width, height, cov.shape[3], cov.shape[2], engine.info.box_scale, engine.info.box_offset)
+        for path, detections in zip(paths, detect(cov, bbox, grid, params)):
+            yield path, image_size(path), detections
+
+
+def _found(name: str, detections: Detections, spec: Inference) -> list[Found]:
+    handlers = spec.bbox_handler_config.classwise_bbox_handler_config
+    own = handlers.get(name)
+    handler = own if own is not None else handlers["default"]
+    shown = own.output_map if own is not None and own.output_map else name
+    rows: NDArray[np.float64] = detections.boxes.astype(float)
+    return [
+        Found(shown, (row[0], row[1], row[2], row[3]), float(confidence), _color(handler))
+        for row, confidence in zip(rows.tolist(), detections.confidences)
+    ]
+
+
+def _color(handler: ClasswiseBboxHandlerConfig) -> tuple[int, int, int]:
+    return handler.bbox_color.R, handler.bbox_color.G, handler.bbox_color.B
+
+
+def _annotate(source: Path, found: Sequence[Found], target: Path, line_width: int) -> None:
+    with Image.open(source) as image:
+        picture, kind = image.convert("RGB"), image.format
+    draw = ImageDraw.Draw(picture)
+    for item in found:
+        draw.rectangle(item.box, outline=item.color, width=line_width)
+        text = f"{item.name}:{item.confidence:.3f}"
+        corner = (item.box[0] + line_width, max(item.box[1] - 12, 0))
+        draw.rectangle(draw.textbbox(corner, text), fill=item.color)
+        draw.text(corner, text, fill=_readable_on(item.color))
+    with replacing(target) as temporary:
+        picture.save(temporary, format=kind or "PNG")
+
+
+def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black on light colours, white on dark ones (ITU-R BT.601 luma)."""
+    luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    return (0, 0, 0) if luma > 127 else (255, 255, 255)
