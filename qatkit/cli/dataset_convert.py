@@ -88,6 +88,8 @@ def _show(report: ConvertReport, *, verbose: bool) -> None:
         for key, box in report.skipped.items():
             progress.info(f"left out: {key} {box}")
     if report.skipped:
-        progress.warn(f"{len(report.skipped)} objects have no area and were left out: {report.warning_file}")
+        progress.warn(
+            f"objects left out because their boxes have no area: {len(report.skipped)}, see {report.warning_file}"
+        )
     files = [path for fold in report.folds for path in fold.files]
     progress.info(f"{report.images} images in {len(files)} files, from {files[0]}")

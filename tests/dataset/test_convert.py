@@ -1,0 +1,281 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+
+from qatkit.dataset.convert import convert
+from qatkit.dataset.tfrecord import read_records
+from qatkit.errors import DataError, QatkitError, SpecError
+from qatkit.spec import DatasetExportConfig
+from tests import golden_data
+from tests.dataset.builders import LINE, kitti_folder
+
+TOPIC = "11_tfrecord"
+
+
+def _decoded(path: Path) -> list[dict[str, Any]]:
+    """All features of all records, as the reference files have them."""
+    records = []
+    for data in tf.data.TFRecordDataset(str(path)):
+        features = tf.train.Example.FromString(data.numpy()).features.feature
+        kinds = {key: feature.WhichOneof("kind") for key, feature in features.items()}
+        records.append({key: {"kind": kind, "value": _values(features[key], kind)} for key, kind in kinds.items()})
+    return records
+
+
+def _values(feature: Any, kind: str) -> list[Any]:
+    return [value.decode() if isinstance(value, bytes) else value for value in getattr(feature, kind).value]
+
+
+@golden_data.parametrize(TOPIC)
+def test_writes_what_tao_writes(case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = golden_data.ROOT / TOPIC
+    monkeypatch.setenv("DATA_BASE_PATH", str(root))
+    spec = text_format.Merge((root / case["id"] / "spec.txt").read_text(), DatasetExportConfig())
+    convert(spec, tmp_path / "tfr", tao_split=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(case["files"])
+    for name, expected in json.loads((root / case["id"] / "decoded.json").read_text()).items():
+        assert _decoded(tmp_path / name) == expected
+    warnings = json.loads((root / case["id"] / "out" / "tfr_warning.json").read_text())
+    assert json.loads((tmp_path / "tfr_warning.json").read_text()) == warnings
+
+
+def _kitti(root: Path, **config: object) -> DatasetExportConfig:
+    spec = DatasetExportConfig()
+    values = {
+        "root_directory_path": str(root),
+        "image_dir_name": "images",
+        "label_dir_name": "labels",
+        "image_extension": ".png",
+        "partition_mode": "random",
+        "num_partitions": 2,
+        "num_shards": 0,
+        "val_split": 20,
+        **config,
+    }
+    for name, value in values.items():
+        setattr(spec.kitti_config, name, value)
+    return spec
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty images with a car each; 19 has a dog too."""
+    car, dog = LINE.format("Car", 1, 2, 11, 12), LINE.format("dog", 3, 3, 9, 9)
+    frames = {f"{number:02d}": [car] for number in range(20)}
+    return kitti_folder(tmp_path / "data", {**frames, "19": [car, dog]})
+
+
+def test_validation_images_are_drawn_at_random(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    report = convert(_kitti(folder), tmp_path / "out" / "tfr")
+    validation, training = (read_records(path).ids for fold in report.folds for path in fold.files)
+    assert (len(validation), len(training)) == (4, 16)
+    assert sorted(validation + training) == [f"images/{number:02d}" for number in range(20)]
+    assert max(validation) > "images/03"
+    assert "drawn at random" in capsys.readouterr().out
+    assert convert(_kitti(folder), tmp_path / "again" / "tfr").folds[0].objects == report.folds[0].objects
+    assert read_records(tmp_path / "again" / "tfr-fold-000-of-002").ids == validation
+
+
+def test_the_report_counts(folder: Path, tmp_path: Path) -> None:
+    report = convert(_kitti(folder), tmp_path / "out" / "tfr", tao_split=True)
+    assert report.images == 20
+    assert [(fold.fold, fold.images, dict(fold.objects)) for fold in report.folds] == [
+        (0, 4, {"car": 4}),
+        (1, 16, {"car": 16, "dog": 1}),
+    ]
+    assert dict(report.objects) == {"car": 20, "dog": 1}
+    assert report.class_map == {"Car": "car", "dog": "dog"}
+    assert (report.skipped, report.warning_file) == ({}, None)
+
+
+def test_without_validation_images_fold_0_trains(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    report = convert(_kitti(folder, val_split=0), tmp_path / "tfr")
+    assert [(fold.fold, fold.images) for fold in report.folds] == [(0, 20)]
+    assert "no validation fold" in capsys.readouterr().out
+
+
+def test_objects_without_area_are_left_out_and_listed(tmp_path: Path) -> None:
+    lines = [LINE.format("car", 5, 2, 5.9, 12), LINE.format("car", 1, 2, 11, 12)]
+    spec = _kitti(kitti_folder(tmp_path / "data", {"a": lines, "b": []}))
+    report = convert(spec, tmp_path / "tfr")
+    key = f"{tmp_path}/data/labels/a.txt_0"
+    assert report.skipped == {key: (5, 2, 5, 12)}
+    assert report.warning_file == tmp_path / "tfr_warning.json"
+    assert json.loads(report.warning_file.read_text()) == {key: [5, 2, 5, 12]}
+    assert dict(report.objects) == {"car": 1}
+    (tmp_path / "data" / "labels" / "a.txt").write_text("")
+    convert(spec, tmp_path / "tfr")
+    assert not (tmp_path / "tfr_warning.json").exists()  # no longer true
+
+
+def test_older_files_are_pointed_at(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    convert(_kitti(folder, num_shards=3), tmp_path / "tfr")
+    assert "older" not in capsys.readouterr().err
+    convert(_kitti(folder, num_shards=3), tmp_path / "tfr")
+    assert "older" not in capsys.readouterr().err
+    convert(_kitti(folder), tmp_path / "tfr")
+    assert "6 older record files with this prefix remain" in capsys.readouterr().err
+
+
+def _no_label(folder: Path) -> None:
+    (folder / "labels" / "07.txt").unlink()
+
+
+def _broken_label(folder: Path) -> None:
+    (folder / "labels" / "07.txt").write_text("Car 1 2\n")
+
+
+def _no_image(folder: Path) -> None:
+    (folder / "images" / "07.png").write_text("nothing")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (_no_label, r"labels/07\.txt: no such label file"),
+        (_broken_label, r"labels/07\.txt, line 1: expected 15 fields"),
+        (_no_image, r"images/07\.png: not an image"),
+    ],
+)
+def test_nothing_is_written_when_something_is_wrong(folder: Path, tmp_path: Path, spoil, message: str) -> None:
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
+        convert(_kitti(folder, num_shards=4), tmp_path / "out" / "tfr")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "config, kind, message",
+    [
+        ({"partition_mode": ""}, SpecError, 'partition_mode is "", expected "random" or "sequence"'),
+        ({"num_partitions": 3}, SpecError, 'num_partitions is 3; partition_mode "random" makes 2'),
+        ({"val_split": 100}, SpecError, "val_split is 100, expected 0 <= val_split < 100"),
+        ({"partition_mode": "sequence"}, SpecError, "needs kitti_sequence_to_frames_file"),
+        ({"root_directory_path": "/none"}, DataError, r"/none: no such folder \(root_directory_path\)"),
+        ({"image_dir_name": "none"}, DataError, r"none: no such folder \(image_dir_name\)"),
+        ({"image_extension": ".bmp"}, DataError, r"no images \*\.bmp"),
+    ],
+)
+def test_specs_that_make_no_sense(folder: Path, config: dict, kind: type[QatkitError], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        convert(_kitti(folder, **config), folder / "tfr")
+
+
+def test_neither_kitti_nor_coco(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="neither kitti_config nor coco_config"):
+        convert(DatasetExportConfig(), tmp_path / "tfr")
+
+
+def test_a_validation_fold_that_does_not_exist(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="validation fold 2 does not exist; there are 2, from 0"):
+        convert(_kitti(folder), tmp_path / "tfr", validation_fold=2)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[1]", "expected an object"),
+        ('{"a": [1]}', "expected an object"),
+        ("{", "cannot read this JSON file"),
+        ("{}", "no frames"),
+        ('{"a": ["99"]}', r"labels/99\.txt: no such label file"),
+    ],
+)
+def test_sequence_files_that_are_wrong(folder: Path, content: str, message: str) -> None:
+    (folder / "s.json").write_text(content)
+    spec = _kitti(folder, partition_mode="sequence", kitti_sequence_to_frames_file="s.json")
+    with pytest.raises(DataError, match=message):
+        convert(spec, folder / "out" / "tfr")
+
+
+def test_an_extension_without_its_dot(folder: Path, tmp_path: Path) -> None:
+    assert convert(_kitti(folder, image_extension="png"), tmp_path / "tfr").images == 20
+
+
+def test_the_sample_modifier_works_on_training_folds(folder: Path, tmp_path: Path) -> None:
+    spec = _kitti(folder)
+    modifier = spec.sample_modifier_config
+    modifier.source_to_target_class_mapping.update({"car": "car", "dog": "dog"})
+    modifier.filter_samples_containing_only.append("car")
+    report = convert(spec, tmp_path / "tfr", validation_fold=0, tao_split=True)
+    assert [(fold.images, dict(fold.objects)) for fold in report.folds] == [
+        (4, {"car": 4}),
+        (1, {"car": 1, "dog": 1}),
+    ]
+
+
+COCO = {
+    "images": [
+        {"id": 7, "file_name": "x/a.jpg", "width": 64, "height": 48},
+        {"id": 8, "file_name": "b.jpg", "width": 32, "height": 24},
+    ],
+    "categories": [{"id": 1, "name": "traffic light"}, {"id": 2, "name": "Dog"}],
+    "annotations": [
+        {"id": 70, "image_id": 7, "category_id": 1, "bbox": [1, 2, 10.5, 20], "iscrowd": 1},
+        {"id": 71, "image_id": 7, "category_id": 2, "bbox": [1.2, 2, 0.5, 20]},
+        {"id": 72, "image_id": 7, "category_id": 2, "bbox": [0, 0, 64, 48]},
+    ],
+}
+
+
+def _coco(root: Path, *contents: Any, **config: object) -> DatasetExportConfig:
+    spec = DatasetExportConfig()
+    spec.coco_config.root_directory_path = str(root)
+    for number, content in enumerate(contents):
+        (root / f"{number}.json").write_text(json.dumps(content))
+        spec.coco_config.annotation_files.append(f"{number}.json")
+        spec.coco_config.img_dir_names.append(f"images{number}")
+    spec.coco_config.num_partitions = len(contents)
+    spec.coco_config.num_shards.extend([1])
+    for name, value in config.items():
+        setattr(spec.coco_config, name, value)
+    return spec
+
+
+def test_coco(tmp_path: Path) -> None:
+    second = {**COCO, "images": COCO["images"][:1], "annotations": COCO["annotations"][2:]}
+    report = convert(_coco(tmp_path, COCO, second), tmp_path / "tfr")
+    assert [path.name for fold in report.folds for path in fold.files] == [
+        "tfr-fold-000-of-002-shard-00000-of-00001",
+        "tfr-fold-001-of-002-shard-00000-of-00001",
+    ]
+    first, other = (read_records(path) for fold in report.folds for path in fold.files)
+    assert (first.ids, other.ids) == (("images0/x/a", "images0/b"), ("images1/x/a",))
+    assert first.sizes.tolist() == [[64, 48], [32, 24]]
+    assert first.counts.tolist() == [2, 0]
+    assert first.class_names == ("trafficlight", "dog")
+    assert first.boxes.tolist() == [[1, 2, 11.5, 22], [0, 0, 64, 48]]
+    assert report.skipped == {"71": (1, 2, 1, 22)}
+
+
+@pytest.mark.parametrize(
+    "contents, config, kind, message",
+    [
+        ([], {}, SpecError, "num_partitions must be the number of annotation_files"),
+        ([COCO], {"num_partitions": 2}, SpecError, "num_partitions must be the number of annotation_files"),
+        ([{**COCO, "images": []}], {}, DataError, r"0\.json: no images"),
+        ([[]], {}, DataError, r"0\.json: no images"),
+        ([{**COCO, "categories": [{"id": 1}]}], {}, DataError, "not a COCO annotation file: KeyError 'name'"),
+        (
+            [COCO, {**COCO, "categories": [*COCO["categories"], {"id": 3, "name": "c"}]}],
+            {},
+            DataError,
+            "category ids",
+        ),
+    ],
+)
+def test_coco_files_that_are_wrong(
+    tmp_path: Path, contents: list[Any], config: dict, kind: type[QatkitError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        convert(_coco(tmp_path, *contents, **config), tmp_path / "tfr")
+
+
+def test_coco_annotations_of_an_unknown_image(tmp_path: Path) -> None:
+    orphan = {"id": 1, "image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1]}
+    with pytest.raises(DataError, match="not a COCO annotation file: KeyError 99"):
+        convert(_coco(tmp_path, {**COCO, "annotations": [orphan]}), tmp_path / "tfr")
