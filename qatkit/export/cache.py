@@ -1,0 +1,147 @@
+"""TensorRT's INT8 calibration cache, and TAO's JSON table of ranges.
+
+    TRT-100300-EntropyCalibration2
+    input_1:0: 3c010a14
+
+A value is the scale (amax / 127) of a tensor: the bits of its float32, lower-case hexadecimal, no leading zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qatkit import files
+from qatkit.errors import ModelError, UsageError
+from qatkit.quantization.folding import CODE_MAX
+
+# DeepStream 7.1 and 8 come with TensorRT 10.3.
+DEFAULT_TENSORRT = "10.3.0"
+
+_HEADER = re.compile(r"TRT-(\d+)-EntropyCalibration2")
+_HEX = re.compile(r"[0-9a-f]{1,8}")
+_VERSION = re.compile(r"(\d{1,2})\.(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)?")
+# From TensorRT 10 on the version macro has two digits for the minor number.
+_FIRST_WIDE_MAJOR = 10
+# The smallest range that is worth a line: a scale must be a positive normal number.
+_SMALLEST_SCALE = 2.0**-126
+
+
+@dataclass(frozen=True)
+class CalibrationCache:
+    """scales: tensor name -> scale, in the order of the lines. version: the number in the first line."""
+
+    version: int
+    scales: Mapping[str, float]
+
+    @property
+    def ranges(self) -> dict[str, float]:
+        """Tensor name -> amax, the largest magnitude that a code stands for."""
+        return {name: scale * CODE_MAX for name, scale in self.scales.items()}
+
+    def to_text(self) -> str:
+        """The file's content."""
+        lines = [f"TRT-{self.version}-EntropyCalibration2"]
+        lines += [f"{name}: {scale_to_hex(scale)}" for name, scale in self.scales.items()]
+        return "\n".join(lines) + "\n"
+
+
+def version_number(version: str) -> int:
+    """`10.3.0` -> 100300, `8.6.1` -> 8601: the number TensorRT puts into the first line.
+
+    Raises UsageError when `version` is not of the form major.minor[.patch[.build]].
+    """
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        raise UsageError(f"TensorRT version {version!r} is not of the form 10.3.0")
+    major, minor, patch = (int(part or 0) for part in match.groups())
+    if major >= _FIRST_WIDE_MAJOR:
+        return major * 10000 + minor * 100 + patch
+    return major * 1000 + minor * 100 + patch
+
+
+def from_ranges(ranges: Mapping[str, float], version: str = DEFAULT_TENSORRT) -> CalibrationCache:
+    """The cache of `ranges`, tensor name -> amax. Raises ModelError for a range that is no positive number."""
+    scales = {}
+    for name, amax in ranges.items():
+        scale = amax / CODE_MAX
+        if not _SMALLEST_SCALE <= scale < 2.0**127:
+            raise ModelError(f"tensor {name}: a range must be positive and finite, found {amax}")
+        scales[name] = _rounded(scale)
+    return CalibrationCache(version_number(version), scales)
+
+
+def _rounded(value: float) -> float:
+    """The float32 nearest to `value`."""
+    return struct.unpack(">f", struct.pack(">f", value))[0]
+
+
+def scale_to_hex(scale: float) -> str:
+    """The bits of float32(scale), as TensorRT writes them: 6 / 127 -> 3d418306, 0 -> 0."""
+    return f"{struct.unpack('>I', struct.pack('>f', scale))[0]:x}"
+
+
+def hex_to_scale(text: str) -> float:
+    """Inverse of `scale_to_hex`. Raises ValueError for text of another form."""
+    if _HEX.fullmatch(text) is None:
+        raise ValueError(f"expected up to eight hexadecimal digits, found {text!r}")
+    return struct.unpack(">f", bytes.fromhex(text.zfill(8)))[0]
+
+
+def read_cache(path: Path) -> CalibrationCache:
+    """Read a calibration cache; names may hold spaces, brackets and colons.
+
+    Raises ModelError naming the line that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot read this calibration cache: {error}") from error
+    return parse_cache(text, str(path))
+
+
+def parse_cache(text: str, where: str = "calibration cache") -> CalibrationCache:
+    """The cache in `text`; `where` names it in errors."""
+    header, *lines = text.split("\n")
+    match = _HEADER.fullmatch(header.rstrip("\r"))
+    if match is None:
+        raise ModelError(
+            f"{where}: line 1: no calibration cache of TensorRT's entropy calibrator",
+            hint="expected TRT-<version>-EntropyCalibration2",
+        )
+    scales: dict[str, float] = {}
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        name, _, value = line.rstrip("\r").rpartition(": ")
+        try:
+            scale = hex_to_scale(value)
+        except ValueError as error:
+            raise ModelError(f"{where}: line {number}: {error}", hint="expected <tensor>: <hex>") from error
+        if not name or name in scales:
+            raise ModelError(
+                f"{where}: line {number}: {'tensor listed twice: ' + name if name else 'no tensor name'}"
+            )
+        if not 0 <= scale < float("inf"):
+            raise ModelError(f"{where}: line {number}: scale {scale} of {name} makes no sense")
+        scales[name] = scale
+    return CalibrationCache(int(match[1]), scales)
+
+
+def write_cache(path: Path, cache: CalibrationCache, tensors: Collection[str]) -> None:
+    """Write `cache`, whose names must all be among `tensors`, those of the ONNX beside it.
+
+    Raises ModelError for a name that is not: TensorRT would silently ignore its line.
+    """
+    if strangers := [name for name in cache.scales if name not in set(tensors)]:
+        raise ModelError(f"{path}: the ONNX has no tensor {strangers[0]} ({len(strangers)} such names)")
+    files.write_text(path, cache.to_text())
+
+
+def write_ranges_json(path: Path, ranges: Mapping[str, float]) -> None:
+    """TAO's `--cal_json_file`: tensor name -> range (not scale), indented by four."""
+    files.write_text(path, json.dumps({"tensor_scales": dict(ranges)}, indent=4))
