@@ -155,7 +155,7 @@ def _source(spec: DatasetExportConfig, generator: random.Random, *, tao_split: b
     if which == "coco_config":
         return CocoSource(spec.coco_config)
     if which == "kitti_config":
-        if spec.kitti_config.partition_mode == "random" and not tao_split:
+        if spec.kitti_config.partition_mode == "random" and spec.kitti_config.val_split and not tao_split:
             progress.info("validation images are drawn at random; TAO takes the first in order of name (--tao_split)")
         return KittiSource(spec.kitti_config, generator, partition.tao_split if tao_split else partition.random_split)
     raise SpecError("the conversion spec has neither kitti_config nor coco_config")

@@ -44,13 +44,16 @@ def read_records(path: Path) -> Records:
             tf.io.parse_example(serialized, _features())
             for serialized in tf.data.TFRecordDataset(str(path)).batch(_READ_AT_ONCE)
         ]
-        return concatenate([_records(batch, path) for batch in batches])
+        records = concatenate([_records(batch, path) for batch in batches])
     except tf.errors.DataLossError as error:
         raise DataError(f"{path}: not a TFRecord file, or damaged") from error
     except tf.errors.InvalidArgumentError as error:
         raise DataError(f"{path}: not records of images with boxes: {_first_line(error.message)}") from error
     except tf.errors.OpError as error:
         raise DataError(f"{path}: cannot read: {_first_line(error.message)}") from error
+    if not records.ids and path.stat().st_size:  # TensorFlow takes less than a record's head for the end
+        raise DataError(f"{path}: not a TFRecord file, or damaged")
+    return records
 
 
 def concatenate(parts: Sequence[Records]) -> Records:
