@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Message)
 
 # The largest published spec has 30 KB; a larger file is a model or a data file given by mistake.
 _MAX_BYTES = 4 << 20
-_SHOWN = 100  # characters of a faulty line
+_SHOWN = 160  # characters of a faulty line
 
 _ROOTS = {
     "Experiment": "a training spec",
@@ -87,9 +87,12 @@ def _located(error: text_format.ParseError, text: str, root: str, source: str) -
     # "2:15 : '  num_epochs: abc': Couldn't parse integer: abc", the quoted line only with some errors.
     reason = str(error).removeprefix(f"{number}:{column} : ").removeprefix(f"'{line}': ")
     what, hint = _explain(reason, root)
-    shown = line.strip()
-    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-    return SpecError(_printable(f'{source}:{number}:{column}: {what}: "{shown}"'), hint=_printable(hint))
+    message = f'{source}:{number}:{column}: {_shortened(what)}: "{_shortened(line.strip())}"'
+    return SpecError(_printable(message), hint=_printable(_shortened(hint)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _explain(reason: str, root: str) -> tuple[str, str]:

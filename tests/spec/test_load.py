@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+
+from qatkit.errors import SpecError
+from qatkit.spec import class_names, load_dataset_export, load_experiment, load_inference, to_text
+from tests.spec.samples import COCO, EXPERIMENT, INFERENCE, KITTI, SPECS
+
+Write = Callable[[str], Path]
+
+# Specs as their authors published them.
+SHARED = Path(os.environ.get("QATKIT_SHARED") or Path(__file__).parents[2].parent / "shared")
+PUBLISHED = sorted((SHARED / "corpus" / "specs" / "dev").glob("*.txt"))
+KINDS: dict[str, Callable[[Path], Message]] = {
+    "cost_function_config": load_experiment,
+    "inferencer_config": load_inference,
+    "kitti_config": load_dataset_export,
+    "coco_config": load_dataset_export,
+}
+
+
+def loader(path: Path) -> Callable[[Path], Message]:
+    """The function that reads the kind of spec that `path` holds."""
+    text = path.read_text("utf-8")
+    return next(load for block, load in KINDS.items() if block in text)
+
+
+def test_experiment(written: Write) -> None:
+    spec = load_experiment(written(EXPERIMENT))
+    assert (spec.random_seed, spec.training_config.num_epochs, spec.training_config.checkpoint_interval) == (
+        42,
+        4,
+        10,
+    )
+
+
+def test_dataset_export(written: Write) -> None:
+    assert load_dataset_export(written(KITTI)).kitti_config.image_extension == ".png"
+    assert list(load_dataset_export(written(COCO)).coco_config.img_dir_names) == ["val", "train"]
+
+
+def test_inference(written: Write) -> None:
+    assert load_inference(str(written(INFERENCE))).inferencer_config.stride == 16
+
+
+def test_byte_order_mark(written: Write) -> None:
+    assert load_experiment(written("\ufeff" + EXPERIMENT)).random_seed == 42
+
+
+def test_errors_name_the_file(written: Write) -> None:
+    path = written(EXPERIMENT.replace("num_epochs: 4", "num_epochs: 0"))
+    with pytest.raises(SpecError) as caught:
+        load_experiment(path)
+    assert str(caught.value) == f"{path}: training_config.num_epochs must be > 0, found 0"
+
+
+def test_spec_of_another_kind(written: Write) -> None:
+    with pytest.raises(SpecError, match="it belongs in an inference spec; this file is read as a training spec"):
+        load_experiment(written(INFERENCE))
+
+
+def test_warns_once(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(EXPERIMENT.replace('arch: "resnet"', 'arch: "resnet" dropout_rate: 0.1'))
+    for _ in range(2):
+        load_experiment(path)
+    assert capsys.readouterr().err == f"warning: {path}: read but not used: model_config.dropout_rate\n"
+
+
+def test_a_bad_spec_does_not_warn(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(EXPERIMENT.replace('arch: "resnet"', 'arch: "none" dropout_rate: 0.1'))
+    with pytest.raises(SpecError):
+        load_experiment(path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "classes, expected",
+    [(["car"], ["car"]), (["van", "car"], ["van", "car"])],  # the order of the file, not of the alphabet
+)
+def test_class_names(classes: list[str], expected: list[str]) -> None:
+    from qatkit.spec import Experiment
+
+    targets = [{"name": name} for name in classes]
+    assert class_names(Experiment(cost_function_config={"target_classes": targets})) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "detectnet_v2_tfrecords_kitti_trainval.txt",
+        "detectnet_v2_train_resnet18_kitti.txt",
+        "detectnet_v2_retrain_resnet18_kitti_qat.txt",
+        "detectnet_v2_inference_kitti.txt",
+    ],
+)
+def test_ready_specs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    loader(SPECS / name)(SPECS / name)
+    assert capsys.readouterr().err == ""
+
+
+def test_ready_specs_belong_together() -> None:
+    train = load_experiment(SPECS / "detectnet_v2_train_resnet18_kitti.txt")
+    retrain = load_experiment(SPECS / "detectnet_v2_retrain_resnet18_kitti_qat.txt")
+    inference = load_inference(SPECS / "detectnet_v2_inference_kitti.txt")
+    export = load_dataset_export(SPECS / "detectnet_v2_tfrecords_kitti_trainval.txt")
+    assert class_names(train) == class_names(retrain) == list(inference.inferencer_config.target_classes)
+    assert (train.training_config.enable_qat, retrain.training_config.enable_qat) == (False, True)
+    assert (train.model_config.load_graph, retrain.model_config.load_graph) == (False, True)
+    assert export.kitti_config.image_extension == f".{train.dataset_config.image_extension}"
+    assert export.kitti_config.root_directory_path == train.dataset_config.data_sources[0].image_directory_path
+
+
+@pytest.mark.skipif(not PUBLISHED, reason=f"no published specs in {SHARED}; QATKIT_SHARED names their folder")
+def test_there_are_published_specs_of_each_kind() -> None:
+    assert {loader(path) for path in PUBLISHED} == set(KINDS.values())
+
+
+@pytest.mark.parametrize(
+    "path",
+    PUBLISHED or [pytest.param(None, marks=pytest.mark.skip(reason=f"no published specs in {SHARED}"))],
+    ids=lambda path: path.stem if path else "none",
+)
+def test_published_specs_are_read_unchanged(path: Path, written: Write) -> None:
+    load = loader(path)
+    spec = load(path)
+    assert load(written(to_text(spec))) == spec
+
+
+def test_needs_no_tensorflow() -> None:
+    code = "import sys, qatkit.spec; print({'tensorflow', 'tf_keras', 'numpy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
