@@ -1,8 +1,8 @@
 """Regenerate qatkit/spec/generated from the .proto files: `python protos/generate.py [output folder]`.
 
-Needs grpcio-tools (in the `dev` extra). The output does not depend on protoc's version: its version number and the
-check that refuses an older protobuf runtime are taken out, since the modules only hand a serialized descriptor to
-the runtime, a call that every runtime we support has.
+Needs grpcio-tools (in the `dev` extra). The modules do not depend on protoc's version: its version number and the
+check that refuses an older protobuf runtime are taken out, since all they do is hand a serialized descriptor to the
+runtime, a call that every runtime we support has.
 """
 
 from __future__ import annotations
