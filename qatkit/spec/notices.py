@@ -10,17 +10,30 @@ from google.protobuf.message import Message
 from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment
 from qatkit.spec.walk import joined, type_name, walk
 
-# Read, and used by nothing. Most have no effect in TAO either.
+# Parsed, and used by nothing. A field that a package begins to use leaves this table.
 _UNUSED: dict[str, tuple[str, ...]] = {
-    "Experiment": ("dataset_export_config",),
+    "Experiment": ("dataset_export_config", "loss_mask_label_filter"),
     "AugmentationConfig.Preprocessing": ("output_image_min", "output_image_max"),
     "PostProcessingConfig.TargetClassConfig": ("confidence_config",),
     "ClusteringConfig": ("neighborhood_size",),
-    "ModelConfig": ("freeze_pretrained_layers", "dropout_rate", "activation"),
+    "ModelConfig": ("freeze_pretrained_layers", "allow_loaded_model_modification", "dropout_rate", "activation"),
+    "ModelConfig.TrainingPrecision": ("backend_floatx",),
     "EvaluationConfig": ("early_stopping_patience_steps",),
+    "TrainingConfig": ("visualizer",),
+    "CostScalingConfig": ("enabled",),
     "DatasetExportConfig": ("image_directory_path", "target_class_mapping"),
-    "InferencerConfig": ("input_nodes", "output_nodes"),
-    "TensorRTConfig": ("parser", "caffemodel", "prototxt", "uff_model"),
+    "KITTIConfig": ("point_clouds_dir", "calibrations_dir"),
+    "InferencerConfig": ("input_nodes", "output_nodes", "gpu_index"),
+    "TensorRTConfig": (
+        "parser",
+        "caffemodel",
+        "prototxt",
+        "uff_model",
+        "backend_data_type",
+        "save_engine",
+        "calibrator_config",
+    ),
+    "BboxHandlerConfig": ("wandb_config",),
 }
 _KEY = re.compile(r"\[[^]]*\]")
 _STRIDE = 16  # pixels between the grid cells of most networks
