@@ -1,0 +1,168 @@
+"""A model -> the files that are deployed, all from one set of ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from qatkit.errors import UsageError
+from qatkit.export.cache import DEFAULT_TENSORRT, CalibrationCache, from_ranges, write_cache, write_ranges_json
+from qatkit.export.calibrate import calibrate
+from qatkit.export.deployed import Deployed, deploy
+from qatkit.export.metadata import Metadata
+from qatkit.export.names import TensorNames
+from qatkit.export.onnx_model import to_onnx
+from qatkit.export.qdq import to_qdq_onnx
+from qatkit.files import write_bytes
+from qatkit.graph.model_file import Model
+from qatkit.quantization.placement import Placement, QuantizationPlan, place
+
+DataType = Literal["fp32", "fp16", "int8"]
+CacheScope = Literal["all", "qat"]
+Images = Iterable[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write.
+
+    cal_cache_file, cal_json_file: INT8 only. force_ptq: calibrate on images even if the model has QAT ranges.
+    calibrator, placement, skip_layers: of post-training quantization. cal_scope: whether the cache of a QAT model also
+    covers the tensors that QAT leaves out, with measured ranges ("all"), or not ("qat").
+    trt_version: of the TensorRT that reads the cache. tensor_names: "onnx" (`input_1:0`) or "uff" (`input_1`).
+    """
+
+    data_type: DataType = "fp32"
+    cal_cache_file: Path | None = None
+    cal_json_file: Path | None = None
+    force_ptq: bool = False
+    calibrator: str = "entropy"
+    placement: Placement = "tensorrt"
+    skip_layers: tuple[str, ...] = ()
+    cal_scope: CacheScope = "all"
+    trt_version: str = DEFAULT_TENSORRT
+    tensor_names: TensorNames = "onnx"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    ranges: ONNX tensor -> amax, of every line in the cache. source: where the ranges of the quantized tensors are
+    from, "qat" or "ptq"; None without INT8. uncovered: tensors of the ONNX that the cache does not name.
+    """
+
+    onnx: Path
+    qdq: Path | None = None
+    cache: Path | None = None
+    json: Path | None = None
+    source: Literal["qat", "ptq"] | None = None
+    ranges: Mapping[str, float] = field(default_factory=dict)
+    uncovered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """plan, and ranges by trained node for the Q/DQ ONNX; cache, and the tensors it leaves out."""
+
+    source: Literal["qat", "ptq"]
+    plan: QuantizationPlan
+    ranges: Mapping[str, float]
+    cache: CalibrationCache
+    uncovered: tuple[str, ...]
+
+
+def plan_of(model: Model, options: ExportOptions) -> QuantizationPlan:
+    """The placement that an INT8 export of `model` uses: that of its training, or a new one."""
+    if model.plan is not None and not options.force_ptq:
+        return QuantizationPlan.from_json(model.plan)
+    return place(model.graph, options.placement, options.skip_layers)
+
+
+def export(model: Model, output: Path, options: ExportOptions, images: Images | None = None) -> ExportReport:
+    """Write the clean float ONNX to `output`; for INT8 also the cache and `<output>.qdq.onnx`.
+
+    images: batches [B, H, W, C] in 0..1 for calibration. Everything is computed before anything is written.
+    Raises UsageError when INT8 needs images and there are none, ModelError when a network cannot be exported.
+    """
+    deployed = deploy(model.graph, options.tensor_names)
+    metadata = metadata_of(model, options)
+    clean = to_onnx(deployed, metadata)
+    if options.data_type != "int8":
+        write_bytes(output, clean.SerializeToString())
+        return ExportReport(output)
+    quantized = _quantize(model, deployed, clean, options, images)
+    explicit = to_qdq_onnx(deployed, quantized.plan, quantized.ranges, metadata)
+    qdq = output.with_suffix(".qdq.onnx")
+    write_bytes(output, clean.SerializeToString())
+    write_bytes(qdq, explicit.SerializeToString())
+    if options.cal_cache_file is not None:
+        write_cache(options.cal_cache_file, quantized.cache, list(deployed.tensors.values()))
+    if options.cal_json_file is not None:
+        write_ranges_json(options.cal_json_file, quantized.cache.ranges)
+    return ExportReport(
+        onnx=output,
+        qdq=qdq,
+        cache=options.cal_cache_file,
+        json=options.cal_json_file,
+        source=quantized.source,
+        ranges=quantized.cache.ranges,
+        uncovered=quantized.uncovered,
+    )
+
+
+def metadata_of(model: Model, options: ExportOptions) -> Metadata:
+    """What the ONNX of `model` says about itself."""
+    graph = model.graph
+    stride = graph.input.shape[0] // graph.shape(graph.outputs[0])[0]
+    qat = str(model.plan["placement"]) if model.plan is not None and not options.force_ptq else "no"
+    return Metadata(model.classes, model.box_scale, model.box_offset, stride, qat)
+
+
+def _quantize(
+    model: Model, deployed: Deployed, clean: onnx.ModelProto, options: ExportOptions, images: Images | None
+) -> _Quantized:
+    plan = plan_of(model, options)
+    trained = model.is_qat and not options.force_ptq
+    measured: dict[str, float] = {}
+    if images is not None and (not trained or options.cal_scope == "all"):
+        measured = calibrate(clean, images, options.calibrator)
+    elif not trained:
+        raise UsageError(
+            "INT8 by calibration needs images", hint="--cal_image_dir, or -e with the spec of the training data"
+        )
+    ranges = dict(model.ranges) if trained else _by_node(deployed, measured, plan)
+    by_tensor = _by_tensor(deployed, plan, ranges, measured)
+    if trained and options.cal_scope == "qat":
+        by_tensor = {name: amax for name, amax in by_tensor.items() if name not in measured}
+    uncovered = tuple(name for name in deployed.tensors.values() if name not in by_tensor)
+    cache = from_ranges(by_tensor, options.trt_version)
+    return _Quantized("qat" if trained else "ptq", plan, ranges, cache, uncovered)
+
+
+def _by_node(deployed: Deployed, measured: Mapping[str, float], plan: QuantizationPlan) -> dict[str, float]:
+    """Measured ranges of the plan's tensors, by node of the trained network."""
+    tensors = {name: deployed.tensor_of(name) for name in plan.activations}
+    return {name: measured[tensor] for name, tensor in tensors.items() if tensor is not None}
+
+
+def _by_tensor(
+    deployed: Deployed, plan: QuantizationPlan, ranges: Mapping[str, float], measured: Mapping[str, float]
+) -> dict[str, float]:
+    """Range of every ONNX tensor that has one, in the order of the network: the plan's first, else the measured one."""
+    planned: dict[str, float] = {}
+    for trained in deployed.origin:
+        source, tensor = plan.range_source(trained), deployed.tensor_of(trained)
+        if source is not None and tensor is not None:
+            planned[tensor] = ranges[source]
+    return {
+        tensor: planned.get(tensor, measured.get(tensor, 0.0))
+        for tensor in deployed.tensors.values()
+        if tensor in planned or tensor in measured
+    }
