@@ -17,6 +17,7 @@ from qatkit.spec.messages import (
     KITTIConfig,
     LabelFilter,
 )
+from qatkit.spec.parse import printable
 from qatkit.spec.rules import absent, misfits
 
 _MOST_SHOWN = 5
@@ -52,7 +53,7 @@ def _check(message: M, checks: Sequence[Check[M]], source: str, skip: frozenset[
             problems += check(message)
     if problems:
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
-        raise SpecError(f"{source}: {'; '.join(problems[:_MOST_SHOWN])}{more}")
+        raise SpecError(printable(f"{source}: {'; '.join(problems[:_MOST_SHOWN])}{more}"))
 
 
 def _crop(experiment: Experiment) -> Iterator[str]:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from qatkit import progress
 from qatkit.spec import checks, defaults, notices
 from qatkit.spec.messages import DatasetExportConfig, Experiment, Inference
-from qatkit.spec.parse import parse, read_text
+from qatkit.spec.parse import parse, printable, read_text
 
 M = TypeVar("M", bound=Message)
 
@@ -60,7 +60,7 @@ def _load(
     resolve(message)
     check(message, str(path))
     for notice in notices_of(given):  # of what the user wrote, not of our defaults
-        _warn_once(f"{path}: {notice}")
+        _warn_once(printable(f"{path}: {notice}"))
     return message
 
 

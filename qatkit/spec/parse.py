@@ -88,7 +88,7 @@ def _located(error: text_format.ParseError, text: str, root: str, source: str) -
     reason = str(error).removeprefix(f"{number}:{column} : ").removeprefix(f"'{line}': ")
     what, hint = _explain(reason, root)
     message = f'{source}:{number}:{column}: {_shortened(what)}: "{_shortened(line.strip())}"'
-    return SpecError(_printable(message), hint=_printable(_shortened(hint)))
+    return SpecError(printable(message), hint=printable(_shortened(hint)))
 
 
 def _shortened(text: str) -> str:
@@ -155,6 +155,6 @@ def _nested(kind: Descriptor) -> Iterator[Descriptor]:
         yield from _nested(inner)
 
 
-def _printable(text: str) -> str:
-    """`text` on one line: what a terminal cannot show becomes U+FFFD."""
+def printable(text: str) -> str:
+    """`text`, parts of which a user wrote, on one line: what a terminal cannot show becomes U+FFFD."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text.replace("\t", " "))

@@ -3,15 +3,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qatkit.errors import SpecError
-from qatkit.spec import class_names, load_dataset_export, load_experiment, load_inference, to_text
+from qatkit.spec import (
+    DatasetExportConfig,
+    Experiment,
+    Inference,
+    class_names,
+    load_dataset_export,
+    load_experiment,
+    load_inference,
+    to_text,
+)
+from qatkit.spec.parse import parse
 from tests.spec.samples import COCO, EXPERIMENT, INFERENCE, KITTI, SPECS
+from tests.spec.strategies import any_message, any_text, changed
 
 Write = Callable[[str], Path]
 
@@ -85,8 +99,6 @@ def test_a_bad_spec_does_not_warn(written: Write, capsys: pytest.CaptureFixture[
     [(["car"], ["car"]), (["van", "car"], ["van", "car"])],  # the order of the file, not of the alphabet
 )
 def test_class_names(classes: list[str], expected: list[str]) -> None:
-    from qatkit.spec import Experiment
-
     targets = [{"name": name} for name in classes]
     assert class_names(Experiment(cost_function_config={"target_classes": targets})) == expected
 
@@ -131,6 +143,27 @@ def test_published_specs_are_read_unchanged(path: Path, written: Write) -> None:
     load = loader(path)
     spec = load(path)
     assert load(written(to_text(spec))) == spec
+
+
+SAMPLES = [
+    parse(EXPERIMENT, Experiment, "spec"),
+    parse(KITTI, DatasetExportConfig, "spec"),
+    parse(COCO, DatasetExportConfig, "spec"),
+    parse(INFERENCE, Inference, "spec"),
+]
+
+
+@given(st.sampled_from(SAMPLES).flatmap(changed).map(to_text) | any_message().map(to_text) | any_text)
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_loaded_or_refused_in_one_line(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "spec.txt")
+        path.write_bytes(text.encode("utf-8", errors="replace"))
+        for load in set(KINDS.values()):
+            try:
+                load(path)
+            except SpecError as error:
+                assert str(error).startswith(str(path)) and str(error).isprintable()
 
 
 def test_needs_no_tensorflow() -> None:

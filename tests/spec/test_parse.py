@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatkit.errors import SpecError
-from qatkit.spec import DatasetExportConfig, Experiment, Inference, load_experiment, to_text
+from qatkit.spec import Experiment, load_experiment, to_text
 from qatkit.spec.parse import parse
-
-ROOTS = (Experiment, DatasetExportConfig, Inference)
+from tests.spec.strategies import ROOTS, any_message, any_text
 
 
 def training(fields: str) -> Any:
@@ -180,53 +178,6 @@ def test_not_a_folder(tmp_path: Path) -> None:
         load_experiment(tmp_path / "file" / "spec.txt")
 
 
-# --- properties
-
-
-def scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    kinds = {
-        FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
-        FieldDescriptor.CPPTYPE_UINT32: st.integers(0, 2**32 - 1),
-        FieldDescriptor.CPPTYPE_FLOAT: st.floats(width=32, allow_nan=False),
-        FieldDescriptor.CPPTYPE_DOUBLE: st.floats(allow_nan=False),
-        FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-        FieldDescriptor.CPPTYPE_STRING: st.text(st.characters(codec="utf-8"), max_size=8),
-        FieldDescriptor.CPPTYPE_ENUM: st.integers(0, 2),
-    }
-    return kinds[field.cpp_type]
-
-
-def fill(draw: st.DrawFn, message: Message) -> None:
-    """Set some fields of `message` to anything that they can hold."""
-    for field in message.DESCRIPTOR.fields:
-        if not draw(st.booleans()):
-            continue
-        value = getattr(message, field.name)
-        if field.message_type is None and field.is_repeated:
-            value.extend(draw(st.lists(scalar(field), max_size=2)))
-        elif field.message_type is None:
-            setattr(message, field.name, draw(scalar(field)))
-        elif field.message_type.GetOptions().map_entry:
-            entry = field.message_type.fields_by_name["value"]
-            for key in draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=4), max_size=2)):
-                if entry.message_type:
-                    fill(draw, value[key])
-                else:
-                    value[key] = draw(scalar(entry))
-        elif field.is_repeated:
-            fill(draw, value.add())
-        else:
-            value.SetInParent()
-            fill(draw, value)
-
-
-@st.composite
-def any_message(draw: st.DrawFn) -> Message:
-    message = draw(st.sampled_from(ROOTS))()
-    fill(draw, message)
-    return message
-
-
 @given(any_message())
 @settings(max_examples=100, deadline=None)
 def test_a_printed_message_is_read_back(message: Message) -> None:
@@ -234,35 +185,7 @@ def test_a_printed_message_is_read_back(message: Message) -> None:
         assert parse(to_text(message), type(message), "spec") == message
 
 
-# Pieces of real specs in any order come much closer to the grammar than random characters do.
-PIECES = st.sampled_from(
-    [
-        *(
-            "training_config",
-            "model_config",
-            "kitti_config",
-            "dataset_config",
-            "target_class_mapping",
-            "freeze_blocks",
-        ),
-        *(
-            "key",
-            "value",
-            "num_epochs",
-            "arch",
-            "validation_fold",
-            "data_sources",
-            "regularizer",
-            "type",
-            "enable_qat",
-        ),
-        *("{", "}", "<", ">", "[", "]", ":", ";", ",", "#", "\n", " ", '"', "'", '"car"', "'\\xff'", '"\\ud800"'),
-        *("1", "-1", "0.05", "1e400", "nan", "inf", "0x1", "9" * 5000, "L2", "true", "\t", "\r", "\0", "é", "{ }"),
-    ]
-)
-
-
-@given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map(" ".join)), st.sampled_from(ROOTS))
+@given(any_text, st.sampled_from(ROOTS))
 @settings(max_examples=400, deadline=None)
 def test_any_text_is_read_or_refused_in_one_line(text: str, root: type[Message]) -> None:
     try:
