@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 SEED = 42  # TAO's, so that its order can be reproduced
 
 
-@dataclass
+@dataclass(frozen=True)
 class FoldReport:
     """What one fold holds: files, images, and objects by stored class name."""
 
     fold: int
-    files: list[Path] = field(default_factory=list)
-    images: int = 0
-    objects: Counter[str] = field(default_factory=Counter)
+    files: tuple[Path, ...]
+    images: int
+    objects: Counter[str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class ConvertReport:
     """What a conversion wrote.
 
@@ -42,10 +42,10 @@ class ConvertReport:
     place of their label, with x1 y1 x2 y2 in whole pixels; also in `warning_file`, where there are any.
     """
 
-    folds: list[FoldReport] = field(default_factory=list)
-    class_map: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
-    warning_file: Path | None = None
+    folds: tuple[FoldReport, ...]
+    class_map: dict[str, str]
+    skipped: dict[str, tuple[int, int, int, int]]
+    warning_file: Path | None
 
     @property
     def images(self) -> int:
@@ -80,11 +80,10 @@ def convert(
     if 1 == len(filled) < source.folds:
         progress.info("all frames are in one fold, 000: there is no validation fold")
     with ExitStack() as written:
-        for fold, (number, names) in enumerate(filled):
-            writer.write_fold(written, fold, number, names)
-        _write_warnings(writer.report, output)
-    _warn_of_others(writer.report, output)
-    return writer.report
+        folds = tuple(writer.write_fold(written, fold, number, names) for fold, (number, names) in enumerate(filled))
+        warning_file = _write_warnings(writer.skipped, output)
+    _warn_of_others(folds, output)
+    return ConvertReport(folds, writer.class_map, writer.skipped, warning_file)
 
 
 def to_record(frame: LabelledFrame, labels: list[KittiObject]) -> dict[str, Feature]:
@@ -109,44 +108,47 @@ def _columns(prefix: str, names: Sequence[str], rows: Sequence[Sequence[float]])
 
 
 class _Writer:
-    """Writes folds and keeps account of them."""
+    """Writes folds, and notes class names and objects that are left out."""
 
     def __init__(self, source: Source, output: Path, modifier: SampleModifier | None) -> None:
-        self.report = ConvertReport()
+        self.class_map: dict[str, str] = {}
+        self.skipped: dict[str, tuple[int, int, int, int]] = {}
         self._source = source
         self._output = output
         self._modifier = modifier
 
-    def write_fold(self, written: ExitStack, fold: int, number: int, names: list[str]) -> None:
+    def write_fold(self, written: ExitStack, fold: int, number: int, names: list[str]) -> FoldReport:
         """Write the frames of fold `number` of the source as fold `fold`; `written` keeps or discards the files."""
         from qatkit.dataset.tfrecord import write_records
 
-        report = FoldReport(fold)
+        images, objects, paths = 0, Counter[str](), []
         shards = self._source.shards(number)
-        todo = progress.track(names, f"fold {fold}", len(names))
         for shard, part in enumerate(partition.shards(names, shards)):
             name = partition.file_name(self._output.name, fold, self._source.folds, shard, shards)
-            path = self._output.with_name(name)
-            frames = (self._source.frame(number, next(todo)) for _ in part)
-            temporary = written.enter_context(files.replacing(path))
-            report.images += write_records(temporary, self._records(frames, report))
-            report.files.append(path)
-        self.report.folds.append(report)
+            paths.append(self._output.with_name(name))
+            temporary = written.enter_context(files.replacing(paths[-1]))
+            tracked = progress.track(part, f"fold {fold}, shard {shard}", len(part))
+            frames = (self._source.frame(number, name) for name in tracked)
+            images += write_records(temporary, self._records(frames, fold, objects))
+        return FoldReport(fold, tuple(paths), images, objects)
 
-    def _records(self, frames: Iterator[LabelledFrame], report: FoldReport) -> Iterator[dict[str, Feature]]:
+    def _records(
+        self, frames: Iterator[LabelledFrame], fold: int, objects: Counter[str]
+    ) -> Iterator[dict[str, Feature]]:
+        """The records of `frames`; counts what is in them in `objects`."""
         for frame in frames:
             labels = self._kept(frame)
             stored = [label.class_name.lower() for label in labels]
-            self.report.class_map.update((label.class_name, name) for label, name in zip(labels, stored))
-            copies = self._modifier.copies(stored, report.fold) if self._modifier else 1
+            self.class_map.update((label.class_name, name) for label, name in zip(labels, stored))
+            copies = self._modifier.copies(stored, fold) if self._modifier else 1
             for _ in range(copies):
-                report.objects.update(stored)
+                objects.update(stored)
                 yield to_record(frame, labels)
 
     def _kept(self, frame: LabelledFrame) -> list[KittiObject]:
         for item in frame.objects:
             if not item.label.is_drawable:
-                self.report.skipped[item.key] = item.label.integer_box
+                self.skipped[item.key] = item.label.integer_box
         return [item.label for item in frame.objects if item.label.is_drawable]
 
 
@@ -169,18 +171,19 @@ def _modifier(spec: DatasetExportConfig, validation_fold: int | None, folds: int
     return SampleModifier(spec.sample_modifier_config, validation_fold, folds)
 
 
-def _write_warnings(report: ConvertReport, output: Path) -> None:
+def _write_warnings(skipped: dict[str, tuple[int, int, int, int]], output: Path) -> Path | None:
     """TAO's name and content. The reader of records passes over it, though a pattern such as `folder/*` matches."""
     path = output.with_name(f"{output.name}_warning.json")
-    path.unlink(missing_ok=True)
-    if report.skipped:
-        report.warning_file = path
-        files.write_json(path, report.skipped)
+    path.unlink(missing_ok=True)  # of an earlier conversion
+    if not skipped:
+        return None
+    files.write_json(path, skipped)
+    return path
 
 
-def _warn_of_others(report: ConvertReport, output: Path) -> None:
+def _warn_of_others(folds: Sequence[FoldReport], output: Path) -> None:
     """Older files of the same prefix would be read together with the new ones."""
-    new = {path for fold in report.folds for path in fold.files}
+    new = {path for fold in folds for path in fold.files}
     old = [path for path in output.parent.glob(f"{output.name}-fold-*") if path not in new]
     if old:
         progress.warn(f"{len(old)} older record files with this prefix remain, such as {min(old)}: remove them")

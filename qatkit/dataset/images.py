@@ -6,6 +6,8 @@ Shrinking is antialiased (bilinear with a support that grows with the factor), u
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from qatkit.spec import AugmentationConfig
 
 Pixels = NDArray[np.uint8]
+
+# What Pillow's decoders raise for damaged files.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -134,13 +139,13 @@ class _opened:  # noqa: N801 - used as a function
     def __enter__(self) -> Image.Image:
         try:
             self._image = Image.open(self._path)
-        except OSError as error:
+        except _PILLOW_ERRORS as error:
             raise self._explained(error) from error
         return self._image
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._image.close()
-        if isinstance(error, OSError | SyntaxError | ValueError | Image.DecompressionBombError):
+        if isinstance(error, _PILLOW_ERRORS):
             raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> DataError:

@@ -193,8 +193,8 @@ def _order(frames: FrameTable, seed: int, sampling: Sampling) -> Callable[[Tenso
     def order(number: Tensor) -> Tensor:
         group = number % len(groups)
         turn, length = number // len(groups), lengths[group]
-        permutation = tf.cast(turn // length * len(groups) + group, tf.int32)
-        place = tf.random.experimental.index_shuffle(turn % length, tf.stack([seed, permutation]), length - 1)
+        key = tf.stack([tf.constant(seed, tf.int64), turn // length * len(groups) + group])
+        place = tf.random.experimental.index_shuffle(turn % length, key, length - 1)
         return rows[starts[group] + place]
 
     return order

@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from qatkit.dataset.images import ImageLayout, image_size, load_canvas, load_image, load_pixels
@@ -91,6 +93,20 @@ def test_what_is_no_image_is_named(tmp_path: Path, make, message: str, name: str
     make(tmp_path / name)
     with pytest.raises(DataError, match=f"{name}: {message}"):
         load_image(tmp_path / name, 64, 64, 3, auto_resize=False)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_damaged_bytes_give_an_image_or_an_error(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    content = bytearray(write_image(tmp_path / name, noise(16, 16)).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / name).write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        assert load_image(tmp_path / name, 16, 16, 3, auto_resize=True).shape == (16, 16, 3)
+    except DataError as error:
+        assert name in str(error)
 
 
 def test_size_from_the_header(tmp_path: Path) -> None:

@@ -124,6 +124,11 @@ def test_an_element_depends_on_seed_and_step_alone(
         _assert_same(found, expected)
 
 
+def test_any_seed_of_a_spec(frames: FrameTable, augmented: AugmentationConfig) -> None:
+    batch = _elements(training_batches(frames, augmented, 5, seed=2**32 - 1, first_step=10**9), 1)[0]
+    assert sorted(batch["index"]) == [0, 1, 2, 3, 4]
+
+
 def test_another_seed_makes_another_stream(frames: FrameTable, augmented: AugmentationConfig) -> None:
     first, other = (_elements(training_batches(frames, augmented, 8, seed=seed), 1)[0] for seed in (1, 2))
     assert (first["index"] != other["index"]).any()
