@@ -52,10 +52,10 @@ def evaluate(
 
     A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8.
     """
-    from qatkit.startup import import_tensorflow
     from qatkit.errors import GateError
     from qatkit.files import write_json
     from qatkit.spec import load_experiment
+    from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
 
     spec = load_experiment(experiment_spec)

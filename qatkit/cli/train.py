@@ -60,9 +60,9 @@ def train(
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
     A run that was interrupted continues from its last checkpoint.
     """
-    from qatkit.startup import import_tensorflow
     from qatkit.progress import info
     from qatkit.spec import load_experiment
+    from qatkit.startup import import_tensorflow
 
     spec = load_experiment(experiment_spec_file)  # before TensorFlow: a spec error need not wait for it
     import_tensorflow()

@@ -33,8 +33,8 @@ class ExportOptions:
     """What to write.
 
     cal_cache_file, cal_json_file: INT8 only. force_ptq: calibrate on images even if the model has QAT ranges.
-    calibrator, placement, skip_layers: of post-training quantization. cal_scope: whether the cache of a QAT model also
-    covers the tensors that QAT leaves out, with measured ranges ("all"), or not ("qat").
+    calibrator, placement, skip_layers: of post-training quantization. cal_scope: whether the cache of a QAT model
+    also covers the tensors that QAT leaves out, with measured ranges ("all"), or not ("qat").
     trt_version: of the TensorRT that reads the cache. tensor_names: "onnx" (`input_1:0`) or "uff" (`input_1`).
     """
 
@@ -155,7 +155,7 @@ def _by_node(deployed: Deployed, measured: Mapping[str, float], plan: Quantizati
 def _by_tensor(
     deployed: Deployed, plan: QuantizationPlan, ranges: Mapping[str, float], measured: Mapping[str, float]
 ) -> dict[str, float]:
-    """Range of every ONNX tensor that has one, in the order of the network: the plan's first, else the measured one."""
+    """Range of every ONNX tensor that has one, in the network's order: the plan's first, else the measured one."""
     planned: dict[str, float] = {}
     for trained in deployed.origin:
         source, tensor = plan.range_source(trained), deployed.tensor_of(trained)

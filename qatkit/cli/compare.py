@@ -1,0 +1,48 @@
+"""`qatkit compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
+@click.option(
+    "-m", "--model", "models", multiple=True, required=True, help="Model, PATH or NAME=PATH (.tlt); may be repeated."
+)
+@click.option("-o", "--output_dir", type=_FILE, required=True, help="Folder for result.json and the exported files.")
+@click.option("-k", "--key", default="", help="Pass-phrase of encrypted models.")
+@click.option("--calibrator", default="entropy", show_default=True, help="For INT8 by PTQ.")
+@click.option("--max_drop", type=click.FloatRange(min=0), help="Exit with 7 when INT8 is more mAP below FP32.")
+def compare(
+    experiment_spec: Path,
+    models: tuple[str, ...],
+    output_dir: Path,
+    key: str,
+    calibrator: str,
+    max_drop: float | None,
+) -> None:
+    """FP32, INT8 by PTQ and INT8 by QAT side by side, from the exported files, without a GPU."""
+    from qatkit.spec import load_experiment
+    from qatkit.startup import import_tensorflow
+
+    spec = load_experiment(experiment_spec)
+    named = [_named(text) for text in models]
+    import_tensorflow()
+    from qatkit.workflow.compare import compare
+
+    compare(spec, named, output_dir, key=key, calibrator=calibrator, max_drop=max_drop)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """NAME=PATH, or PATH with a name made of it: RUN/weights/model.tlt is called RUN."""
+    name, equals, path = text.partition("=")
+    if equals and "/" not in name:
+        return name, Path(path)
+    place = Path(text)
+    run = place.parent.parent.name if place.parent.name == "weights" else ""
+    return run or place.stem, place

@@ -1,0 +1,158 @@
+"""`qatkit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from qatkit.graph.model_file import Model
+    from qatkit.spec import Experiment
+    from qatkit.workflow.export import CalibrationImages
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("-m", "--model", "model_path", type=_FILE, required=True, help="Model: .tlt.")
+@click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")
+@click.option("-o", "--output_file", type=_FILE, help="ONNX file; default: the model's name with .onnx.")
+@click.option("-e", "--experiment_spec", type=_FILE, help="Experiment spec: calibration images, thresholds.")
+@click.option("--data_type", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
+@click.option("--cal_cache_file", type=_FILE, help="INT8: TensorRT calibration cache.  [default: cal.bin beside it]")
+@click.option("--cal_json_file", type=_FILE, help="INT8: ranges as JSON.")
+@click.option("--cal_image_dir", type=_FILE, help="INT8: images to calibrate with.")
+@click.option("--cal_data_file", type=_FILE, hidden=True)
+@click.option(
+    "--batches", type=click.IntRange(min=1), default=10, show_default=True, help="INT8: calibration batches."
+)
+@click.option("--batch_size", type=click.IntRange(min=1), default=16, show_default=True, help="Images per batch.")
+@click.option("--force_ptq", is_flag=True, help="INT8: calibrate on images even if the model was trained with QAT.")
+@click.option("--calibrator", default="entropy", show_default=True, help="entropy, minmax, percentile or mse.")
+@click.option(
+    "--cal_scope",
+    type=click.Choice(["all", "qat"]),
+    default="all",
+    show_default=True,
+    help="Cache of a QAT model: all tensors, or only those that QAT covers.",
+)
+@click.option(
+    "--qdq_placement",
+    type=click.Choice(["tensorrt", "tao"]),
+    default="tensorrt",
+    show_default=True,
+    help="PTQ: which tensors are quantized.",
+)
+@click.option("--skip_layers", multiple=True, help="PTQ: layers that stay float (may be repeated).")
+@click.option("--trt_version", default="", help="TensorRT that reads the cache, such as 8.6.1.  [default: 10.3.0]")
+@click.option(
+    "--tensor_names",
+    type=click.Choice(["onnx", "uff"]),
+    default="onnx",
+    show_default=True,
+    help="Tensors with or without :0.",
+)
+@click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream.")
+@click.option("--show_plan", is_flag=True, help="Print which tensors and kernels are quantized, write nothing.")
+@click.option("--engine_file", type=_FILE, help="Build a TensorRT engine (where TensorRT is installed).")
+@click.option("--max_workspace_size", type=int, hidden=True)
+@click.option("--min_batch_size", type=int, hidden=True)
+@click.option("--opt_batch_size", type=int, hidden=True)
+@click.option("--max_batch_size", type=int, hidden=True)
+@click.option("--static_batch_size", type=int, hidden=True)
+@click.option("--target_opset", type=int, hidden=True)
+@click.option("--onnx_route", hidden=True)
+@click.option("-s", "--strict_type_constraints", is_flag=True, hidden=True)
+@click.option("--results_dir", type=_FILE, help="Folder for status.json.")
+@click.option("-v", "--verbose", is_flag=True, help="List the tensors that the cache leaves out.")
+def export(**flags: Any) -> None:
+    """Write ONNX with TAO's tensor names; for INT8 a calibration cache (TensorRT 8 to 10) and a Q/DQ ONNX (newer).
+
+    A QAT model brings its ranges; others are calibrated on images, on the CPU.
+    """
+    from qatkit.errors import EnvironmentProblem
+    from qatkit.export.export import plan_of
+    from qatkit.graph.model_file import load_model
+    from qatkit.progress import info
+    from qatkit.spec import load_experiment
+    from qatkit.status import StatusLog
+    from qatkit.workflow.export import export_model, write_ds_config
+
+    if flags["engine_file"] is not None:
+        raise EnvironmentProblem(
+            "--engine_file: TensorRT engines are not built here", hint="trtexec builds from the ONNX"
+        )
+    options = _options(flags)
+    spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
+    model = load_model(flags["model_path"], flags["key"] or None)
+    if flags["show_plan"]:
+        info(plan_of(model, options).describe())
+        return
+    output = _output(flags)
+    images = _images(flags, spec, model) if options.data_type == "int8" else None
+    report = export_model(model, output, options, images)
+    written = [report.onnx, report.qdq, report.cache, report.json]
+    if flags["gen_ds_config"]:
+        written += write_ds_config(model, report, options, spec)
+    if report.source is not None:
+        source = "quantization-aware training" if report.source == "qat" else f"calibration ({options.calibrator})"
+        info(f"INT8 ranges by {source}; {len(report.ranges)} tensors in the cache, {len(report.uncovered)} not")
+        if flags["verbose"]:
+            info("".join(f"  not in the cache: {name}\n" for name in report.uncovered).rstrip())
+    for path in written:
+        if path is not None:
+            info(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    StatusLog(flags["results_dir"]).write("SUCCESS", kpi={"size": report.onnx.stat().st_size / 2**20})
+
+
+def _options(flags: dict[str, Any]) -> Any:
+    """Raises UsageError for INT8 flags without INT8."""
+    from qatkit.errors import UsageError
+    from qatkit.export.cache import DEFAULT_TENSORRT
+    from qatkit.export.export import ExportOptions
+
+    int8 = flags["data_type"] == "int8"
+    for name in ("cal_json_file", "force_ptq"):
+        if flags[name] and not int8:
+            raise UsageError(f"--{name} goes with --data_type int8, not with {flags['data_type']}")
+    if flags["cal_data_file"] is not None:
+        raise UsageError("--cal_data_file: tensor files are not read", hint="--cal_image_dir DIR, or -e SPEC")
+    cache = flags["cal_cache_file"] or _output(flags).with_name("cal.bin")
+    return ExportOptions(
+        data_type=flags["data_type"],
+        cal_cache_file=cache if int8 else None,
+        cal_json_file=flags["cal_json_file"],
+        force_ptq=flags["force_ptq"],
+        calibrator=flags["calibrator"],
+        placement=flags["qdq_placement"],
+        skip_layers=tuple(flags["skip_layers"]),
+        cal_scope=flags["cal_scope"],
+        trt_version=flags["trt_version"] or DEFAULT_TENSORRT,
+        tensor_names=flags["tensor_names"],
+    )
+
+
+def _output(flags: dict[str, Any]) -> Path:
+    """The ONNX file; `.onnx` is added to another name, as TAO does."""
+    output: Path = flags["output_file"] or flags["model_path"].with_suffix(".onnx")
+    return output if output.suffix == ".onnx" else output.with_name(f"{output.name}.onnx")
+
+
+def _images(flags: dict[str, Any], spec: Experiment | None, model: Model) -> CalibrationImages | None:
+    """The calibration images that the flags name, the folder before the spec; says which."""
+    from qatkit.progress import info
+    from qatkit.workflow.export import images_from_folder, images_from_spec
+
+    count = flags["batches"] * flags["batch_size"]
+    if flags["cal_image_dir"] is not None:
+        seed = spec.random_seed if spec is not None else 42
+        images = images_from_folder(model, flags["cal_image_dir"], count, seed)
+        source = str(flags["cal_image_dir"])
+    elif spec is not None:
+        images, source = images_from_spec(spec, count), "the spec's training data"
+    else:
+        return None
+    info(f"Calibrating on {len(images.paths)} images of {source}.")
+    return images
