@@ -1,0 +1,199 @@
+"""An INT8 scheme -> a network of integer operations that ONNX Runtime's CPU kernels compute exactly and fast.
+
+ONNX Runtime runs TensorRT-style Q/DQ as float convolutions or with S8S8 kernels, both slower than the float network.
+Its fast kernels multiply uint8 activations (NHWC) with int8 weights. So codes are held as
+
+- uint8 0..127 with zero point 0 where nothing is negative (after a ReLU, the image): these are the int8 codes, and no
+  pair of products 2 * 127 * 127 overflows the int16 sums of CPUs without VNNI; what exceeds 127 is clamped;
+- uint8 1..255 with zero point 128 elsewhere; CPUs without VNNI get positive and negative part side by side.
+
+A kernel Conv (+ ReLU) becomes QLinearConv. A kernel with a sum or with another activation has to be rounded once,
+after those: MatMulIntegerToFloat adds up its products over the unrolled windows; sum, activation and rounding follow
+in float. Both are TensorRT's arithmetic, but for the bias of QLinearConv, which is rounded to a unit of the integer
+sum, some thousandths of a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from qatkit.engine.int8_blocks import ConvBlock
+from qatkit.engine.int8_conv import Operands, can_unroll, exact_products, qlinear_conv, signed_parts
+from qatkit.engine.int8_scheme import Int8Scheme
+from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
+from qatkit.engine.onnx_graph import Op, clip_bounds, non_negative
+from qatkit.quantization.folding import CODE_MAX
+
+
+def lower(scheme: Int8Scheme, *, wide_codes: bool) -> onnx.ModelProto:
+    """The integer network; its input is the image [B, H, W, C] float32, its outputs are those of the scheme's graph.
+
+    wide_codes: whether this CPU multiplies codes up to 255 exactly.
+    """
+    return _Lowering(scheme, wide_codes).model()
+
+
+class _Lowering:
+    def __init__(self, scheme: Int8Scheme, wide_codes: bool) -> None:
+        self.writer = IntegerWriter()
+        self.scheme = scheme
+        self.graph = scheme.graph
+        self.wide_codes = wide_codes
+        self.codes: dict[str, Codes] = {}
+        self.floats: dict[str, str] = {}
+
+    def model(self) -> onnx.ModelProto:
+        ends = {block.end: block for block in self.scheme.blocks.values()}
+        inside = {op.output for block in ends.values() for op in block.ops}
+        self._image()
+        for op in self.graph.ops:
+            if op.output in ends:
+                self._block(ends[op.output])
+            elif op.output not in inside:
+                self._operation(op)
+        for name in self.graph.outputs:
+            if (found := self._values(name)) != name:
+                self.writer.op("Identity", [found], name)
+        return self._finished()
+
+    def _finished(self) -> onnx.ModelProto:
+        channels, height, width = self.graph.image
+        shape = ["N", height or "H", width or "W", channels or "C"]
+        image = helper.make_tensor_value_info(self.graph.input, TensorProto.FLOAT, shape)
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in self.graph.outputs]
+        body = helper.make_graph(self.writer.nodes, "int8", [image], outputs, list(self.writer.constants.values()))
+        opsets = [helper.make_opsetid("", self.graph.opset), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(body, opset_imports=opsets, ir_version=8)
+
+    # The two forms of a tensor: codes [B, h, w, c], floats [B, c, h, w].
+
+    def _image(self) -> None:
+        name = self.graph.input
+        if name in self.scheme.scales:
+            self._round(name, name)
+        else:
+            self.floats[name] = self.writer.to_nchw(name)
+
+    def _round(self, values: str, name: str) -> None:
+        """Hold tensor `name`, found as float [B, h, w, c] in `values`, as codes."""
+        self.codes[name] = self.writer.quantize(values, self.scheme.scales[name], self._zero(name))
+
+    def _zero(self, name: str) -> int:
+        return 0 if non_negative(self.graph, name) else MIDDLE
+
+    def _values(self, name: str) -> str:
+        """Tensor `name` as float [B, c, h, w]; a quantized one as what its codes stand for."""
+        if name in self.graph.constants:
+            return self._constant(name)
+        if name not in self.floats:
+            codes = self.codes[name]
+            turned = Codes(self.writer.to_nchw(codes.tensor), codes.scale, codes.zero)
+            self.floats[name] = self.writer.dequantize(turned)
+        return self.floats[name]
+
+    def _constant(self, name: str) -> str:
+        """A constant of the float network under its own name."""
+        if name and name not in self.writer.constants:
+            self.writer.constant(self.graph.constants[name], name)
+        return name
+
+    # Operations outside the fused kernels.
+
+    def _operation(self, op: Op) -> None:
+        scales = self.scheme.scales
+        quantized = op.output in scales
+        if op.kind == "MaxPool" and quantized and scales.get(op.inputs[0]) == scales[op.output]:
+            source = self.codes[op.inputs[0]]
+            pooled = self.writer.op("NhwcMaxPool", [source.tensor], domain=MICROSOFT, **op.attributes)
+            self.codes[op.output] = Codes(pooled, source.scale, source.zero)
+        elif op.kind == "Concat" and quantized and op.get("axis", 1) == 1:
+            parts = [self._in_codes_of(op.output, name) for name in op.inputs]
+            joined = self.writer.op("Concat", parts, axis=3)
+            self.codes[op.output] = Codes(joined, scales[op.output], self._zero(op.output))
+        else:
+            self._float_operation(op)
+
+    def _in_codes_of(self, target: str, name: str) -> str:
+        """Tensor `name` in the codes of tensor `target`: as it is, or rounded again."""
+        scale, zero = self.scheme.scales[target], self._zero(target)
+        codes = self.codes.get(name)
+        if codes is not None and (codes.scale, codes.zero) == (scale, zero):
+            return codes.tensor
+        values = self.writer.dequantize(codes) if codes else self.writer.to_nhwc(self._values(name))
+        return self.writer.quantize(values, scale, zero).tensor
+
+    def _float_operation(self, op: Op) -> None:
+        inputs = [self._values(name) if name else "" for name in op.inputs]
+        if kernel := self.scheme.kernels.get(op.output):
+            inputs[1] = self.writer.constant(kernel.values)
+        self.writer.nodes.append(
+            helper.make_node(op.kind, inputs, op.outputs, name=op.output, domain=op.domain, **op.attributes)
+        )
+        self.floats |= {name: name for name in op.outputs}
+        if op.output in self.scheme.scales:
+            self._round(self.writer.to_nhwc(self.floats.pop(op.output)), op.output)
+
+    # Fused kernels.
+
+    def _block(self, block: ConvBlock) -> None:
+        limit = self._saturation(block)
+        if limit is None:
+            self._round(self._float_result(block), block.end)
+            return
+        scale, zero = self.scheme.scales[block.end], self._zero(block.end)
+        result = qlinear_conv(self.writer, block.conv, self._operands(block.conv), scale, zero)
+        self.codes[block.end] = Codes(self.writer.clamp(result, zero, limit), scale, zero)
+
+    def _saturation(self, block: ConvBlock) -> int | None:
+        """The largest code of a block whose activation is saturation at 0 and at that code; else None."""
+        if block.addend is not None or not self._multiplies_codes(block.conv):
+            return None
+        kinds = [op.kind for op in block.activation]
+        if kinds in ([], ["Relu"]):
+            return CODE_MAX
+        if kinds == ["Clip"]:
+            low, high = clip_bounds(self.graph, block.activation[0])
+            if low == 0 and high is not None:
+                return min(CODE_MAX, int(np.rint(np.float32(high) / np.float32(self.scheme.scales[block.end]))))
+        return None
+
+    def _multiplies_codes(self, conv: Op) -> bool:
+        """Whether the integer kernels can read the image of `conv`: signed parts do not go together with groups."""
+        return self.codes[conv.inputs[0]].zero == 0 or self.wide_codes or conv.get("group", 1) == 1
+
+    def _operands(self, conv: Op) -> Operands:
+        source, kernel = self.codes[conv.inputs[0]], self.scheme.kernels[conv.output]
+        if source.zero != 0 and not self.wide_codes:
+            source, kernel = signed_parts(self.writer, source, kernel)
+        return Operands(source, kernel, _bias(self.graph.constants, conv, len(kernel.scale)))
+
+    def _float_result(self, block: ConvBlock) -> str:
+        """The result of a block as float [B, h, w, c], before its only rounding."""
+        result = self._products(block.conv)
+        if block.addend is not None:
+            result = self.writer.op("Add", [result, self.writer.dequantize(self.codes[block.addend])])
+        before = result
+        for op in block.activation:
+            # The product of a swish reads the gate and what the gate reads.
+            inputs = [before, result] if op.kind == "Mul" else [result, *map(self._constant, op.inputs[1:])]
+            result = self.writer.op(op.kind, inputs, **op.attributes)
+        return result
+
+    def _products(self, conv: Op) -> str:
+        if can_unroll(conv):
+            return exact_products(self.writer, conv, self._operands(conv))
+        # Few products per sum (a depthwise kernel): float32 adds the integers exactly.
+        kernel = self.scheme.kernels[conv.output]
+        inputs = [self._values(conv.inputs[0]), self.writer.constant(kernel.values)]
+        inputs.append(self.writer.constant(_bias(self.graph.constants, conv, len(kernel.scale))))
+        return self.writer.to_nhwc(self.writer.op("Conv", inputs, **conv.attributes))
+
+
+def _bias(constants: Mapping[str, NDArray[np.float32]], conv: Op, channels: int) -> NDArray[np.float32]:
+    has_bias = len(conv.inputs) > 2 and conv.inputs[2]
+    return constants[conv.inputs[2]] if has_bias else np.zeros(channels, np.float32)

@@ -1,0 +1,73 @@
+"""Writes a network of integer operations: the two forms of a tensor, codes and floats, and the ways between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from qatkit.quantization.folding import CODE_MAX
+
+MICROSOFT = "com.microsoft"
+# The zero point of tensors that may be negative.
+MIDDLE = 128
+TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A uint8 tensor [B, h, w, c]: value = (code - zero) * scale. zero is 0 or 128."""
+
+    tensor: str
+    scale: float
+    zero: int
+
+
+class IntegerWriter:
+    """Collects operations and constants; every method adds some and returns the tensor they make."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def op(self, kind: str, inputs: Sequence[str], output: str = "", domain: str = "", **attributes: Any) -> str:
+        number = len(self.nodes)
+        output = output or f"int8/{number}"
+        node = helper.make_node(kind, inputs, [output], name=f"{kind}_{number}", domain=domain, **attributes)
+        self.nodes.append(node)
+        return output
+
+    def constant(self, value: NDArray[Any] | np.generic, name: str = "") -> str:
+        name = name or f"int8/constant_{len(self.constants)}"
+        self.constants[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
+        return name
+
+    def parameters(self, scale: float, zero: int) -> tuple[str, str]:
+        """Scale and zero point of uint8 codes."""
+        return self.constant(np.float32(scale)), self.constant(np.uint8(zero))
+
+    def dequantize(self, codes: Codes) -> str:
+        """Codes -> float, in the same layout."""
+        return self.op("DequantizeLinear", [codes.tensor, *self.parameters(codes.scale, codes.zero)])
+
+    def quantize(self, values: str, scale: float, zero: int) -> Codes:
+        """float [B, h, w, c] -> codes, rounded half to even."""
+        rounded = self.op("QuantizeLinear", [values, *self.parameters(scale, zero)])
+        return Codes(self.clamp(rounded, zero), scale, zero)
+
+    def clamp(self, codes: str, zero: int, limit: int = CODE_MAX) -> str:
+        """Keep codes within -127..127, or 0..limit: saturation alone stops at -128 and 255."""
+        if zero == 0:
+            return self.op("Min", [codes, self.constant(np.uint8(limit))])
+        return self.op("Max", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))])
+
+    def to_nchw(self, tensor: str) -> str:
+        return self.op("Transpose", [tensor], perm=TO_NCHW)
+
+    def to_nhwc(self, tensor: str) -> str:
+        return self.op("Transpose", [tensor], perm=TO_NHWC)

@@ -1,0 +1,137 @@
+"""An ONNX file as a small read-only graph: operations in order, constants as arrays, who makes and who reads what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from qatkit.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. inputs and outputs are tensor names; an omitted input is ""."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any] = field(hash=False)
+    domain: str = ""
+
+    @property
+    def output(self) -> str:
+        """The first output; of nearly all operations the only one."""
+        return self.outputs[0]
+
+    def get(self, attribute: str, default: Any) -> Any:
+        return self.attributes.get(attribute, default)
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """ops: in topological order. constants: tensor name -> value. input, outputs: tensor names.
+
+    image: (channels, height, width) of the input; a dimension that the file leaves open is 0.
+    """
+
+    ops: tuple[Op, ...]
+    constants: dict[str, NDArray[Any]]
+    input: str
+    outputs: tuple[str, ...]
+    image: tuple[int, int, int]
+    opset: int
+    _maker: dict[str, Op] = field(init=False, repr=False)
+    _readers: dict[str, list[Op]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_maker", {name: op for op in self.ops for name in op.outputs})
+        readers: dict[str, list[Op]] = {}
+        for op in self.ops:
+            for name in op.inputs:
+                readers.setdefault(name, []).append(op)
+        object.__setattr__(self, "_readers", readers)
+
+    def maker(self, tensor: str) -> Op | None:
+        """The operation that makes `tensor`; None for the input and for constants."""
+        return self._maker.get(tensor)
+
+    def readers(self, tensor: str) -> Sequence[Op]:
+        return self._readers.get(tensor, ())
+
+    def sole_reader(self, tensor: str) -> Op | None:
+        """The one operation that reads `tensor`, when there is exactly one and it is no output of the network."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+    @property
+    def tensors(self) -> set[str]:
+        """The input and every tensor that an operation makes."""
+        return {self.input, *self._maker}
+
+
+def parse(model: onnx.ModelProto) -> OnnxGraph:
+    """The graph of `model`; Constant nodes become constants, Identity and inference-time Dropout disappear.
+
+    Raises ModelError for a network with several inputs.
+    """
+    body = model.graph
+    constants = {item.name: numpy_helper.to_array(item) for item in body.initializer}
+    inputs = [item for item in body.input if item.name not in constants]
+    if len(inputs) != 1:
+        raise ModelError(f"the ONNX has {len(inputs)} inputs, expected one, the image")
+    outputs = tuple(item.name for item in body.output)
+    alias: dict[str, str] = {}
+    ops = []
+    for node in body.node:
+        sources = tuple(alias.get(name, name) for name in node.input)
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type == "Constant" and "value" in attributes:
+            constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+        elif node.op_type in ("Identity", "Dropout") and node.output[0] not in outputs:
+            alias[node.output[0]] = sources[0]
+        else:
+            ops.append(Op(node.op_type, sources, tuple(node.output), attributes, node.domain))
+    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    return OnnxGraph(tuple(ops), constants, inputs[0].name, outputs, _image_shape(inputs[0]), opset)
+
+
+def _image_shape(value: onnx.ValueInfoProto) -> tuple[int, int, int]:
+    dimensions = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    if len(dimensions) != 4:
+        raise ModelError(f"the input {value.name} has {len(dimensions)} dimensions, expected N, C, H, W")
+    return dimensions[1], dimensions[2], dimensions[3]
+
+
+def non_negative(graph: OnnxGraph, tensor: str) -> bool:
+    """Whether no value of `tensor` can be below zero; the image is taken to be in 0..1."""
+    if tensor == graph.input:
+        return True
+    op = graph.maker(tensor)
+    if op is None:
+        constant = graph.constants.get(tensor)
+        return constant is not None and bool((constant >= 0).all())
+    if op.kind in ("Relu", "Sigmoid"):
+        return True
+    if op.kind == "Clip":
+        low = clip_bounds(graph, op)[0]
+        return low is not None and low >= 0
+    if op.kind in ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul"):
+        return all(non_negative(graph, source) for source in op.inputs)
+    if op.kind in ("Resize", "Pad"):
+        return non_negative(graph, op.inputs[0])
+    return False
+
+
+def clip_bounds(graph: OnnxGraph, op: Op) -> tuple[float | None, float | None]:
+    """Lower and upper bound of a Clip, None where there is none or it is computed."""
+    if graph.opset < 11:
+        return op.attributes.get("min"), op.attributes.get("max")
+    bounds = [graph.constants.get(name) for name in (*op.inputs[1:], "", "")[:2]]
+    low, high = (None if bound is None else float(np.reshape(bound, ())) for bound in bounds)
+    return low, high

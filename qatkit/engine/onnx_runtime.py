@@ -1,0 +1,242 @@
+"""ONNX Runtime on the CPU: float networks, and INT8 ones by integer arithmetic.
+
+`open_onnx` runs the three forms of an export: the float ONNX, the float ONNX with its calibration cache (what
+TensorRT 8 to 10 make of the pair), and the ONNX with Q/DQ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper
+
+from qatkit.engine.base import Array, ModelInfo
+from qatkit.engine.int8_conv import Operands, exact_products, qlinear_conv
+from qatkit.engine.int8_lowering import lower
+from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
+from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
+from qatkit.engine.onnx_graph import Op, parse
+from qatkit.errors import ModelError, UsageError
+from qatkit.export.cache import read_cache
+from qatkit.export.metadata import Metadata
+from qatkit.export.onnx_model import OPSET
+
+if TYPE_CHECKING:
+    from qatkit.spec import Experiment
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """What of a network runs in INT8. convs: all convolutions. integer: those computed with integer arithmetic.
+
+    tensors: number of tensors held as codes. floating: output of each other convolution -> why it is not.
+    operations: the integer operations of the network that runs, by kind.
+    """
+
+    convs: int
+    integer: int
+    tensors: int
+    floating: dict[str, str]
+    operations: dict[str, int]
+
+    def summary(self) -> str:
+        """One line."""
+        return f"{self.integer} of {self.convs} convolutions in integer arithmetic, {self.tensors} INT8 tensors"
+
+
+class OnnxEngine:
+    """One ONNX Runtime session on the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        info: ModelInfo,
+        outputs: tuple[str, str],
+        *,
+        precision: str = "fp32",
+        nhwc: bool = False,
+        threads: int = 0,
+        report: Int8Report | None = None,
+    ) -> None:
+        """outputs: names of the coverage and the bbox output. nhwc: whether `model` reads images NHWC."""
+        self.info = info
+        self.precision = precision
+        self.report = report
+        self._nhwc = nhwc
+        self._outputs = list(outputs)
+        self._session = open_session(model, threads)
+        self._input = self._session.get_inputs()[0].name
+
+    def predict(self, images: Array) -> tuple[Array, Array]:
+        """images: [B, H, W, C] in 0..1 -> cov [B, C, h, w] in 0..1, bbox [B, 4C, h, w] in units of box_scale.
+
+        Raises UsageError for images of another size.
+        """
+        if images.shape[1:] != self.info.input_shape:
+            raise UsageError(f"the network takes images {self.info.input_shape}, got {images.shape[1:]}")
+        feed = images if self._nhwc else images.transpose(0, 3, 1, 2)
+        cov, bbox = self._session.run(self._outputs, {self._input: np.ascontiguousarray(feed, np.float32)})
+        return cov, bbox
+
+
+def open_session(model: onnx.ModelProto, threads: int = 0, *, optimized: Path | None = None) -> ort.InferenceSession:
+    """A CPU session with deterministic results. threads: 0 = all cores. optimized: where to write what really runs.
+
+    Raises ModelError when ONNX Runtime refuses the model.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    # Its own Q/DQ rewriting would round biases and sums in ways TensorRT does not.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has a class per status code and no common base.
+        raise ModelError(f"ONNX Runtime refuses the network: {error}") from error
+
+
+def open_onnx(
+    path: Path, cal_cache: Path | None = None, spec: Experiment | None = None, threads: int = 0
+) -> OnnxEngine:
+    """The engine of an ONNX file.
+
+    cal_cache: run the float file in INT8 with this calibration cache, as TensorRT's implicit quantization does.
+    spec: names the classes and the box encoding of a file without qatkit's metadata. threads: 0 = all cores.
+    Raises ModelError for a damaged file or a cache of another network, UsageError for flags that contradict the file.
+    """
+    model = load_onnx(path)
+    metadata = Metadata.read(model)
+    info, outputs = _info(model, path, metadata, spec)
+    graph = parse(model)
+    if has_qdq(graph):
+        if cal_cache is not None:
+            raise UsageError(
+                f"{path} has Q/DQ nodes: TensorRT ignores a calibration cache with it", hint="leave it out"
+            )
+        scheme = from_qdq(graph)
+    elif cal_cache is not None:
+        scheme = from_cache(graph, read_cache(cal_cache).scales)
+    else:
+        return OnnxEngine(model, info, outputs, threads=threads)
+    trained = metadata is not None and metadata.qat != "no"
+    return int8_engine(scheme, info, outputs, precision="int8-qat" if trained else "int8-ptq", threads=threads)
+
+
+def int8_engine(
+    scheme: Int8Scheme, info: ModelInfo, outputs: tuple[str, str], *, precision: str = "int8", threads: int = 0
+) -> OnnxEngine:
+    """The engine that computes `scheme` with integers."""
+    model = lower(scheme, wide_codes=wide_codes_are_exact())
+    report = _report(scheme, model)
+    return OnnxEngine(model, info, outputs, precision=precision, nhwc=True, threads=threads, report=report)
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file, brought to the opset that the exporter writes where it is older.
+
+    Raises ModelError for a file that is missing, damaged or no detector.
+    """
+    try:
+        model = onnx.load(path)
+        opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+        if opset < OPSET:
+            model = _with_opset(model)
+        onnx.checker.check_model(model)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read this model: {error.strerror or error}") from error
+    except Exception as error:  # protobuf, checker and version converter have no common base
+        raise ModelError(f"{path}: damaged, or no ONNX file: {str(error).splitlines()[0][:200]}") from error
+    return model
+
+
+def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    properties = {item.key: item.value for item in model.metadata_props}
+    converted = onnx.version_converter.convert_version(model, OPSET)
+    helper.set_model_props(converted, properties)
+    return converted
+
+
+def _info(
+    model: onnx.ModelProto, path: Path, metadata: Metadata | None, spec: Experiment | None
+) -> tuple[ModelInfo, tuple[str, str]]:
+    channels, height, width = parse(model).image
+    if min(channels, height, width) < 1:
+        raise ModelError(f"{path}: the size of its images is not fixed")
+    cov, bbox = _heads(model, path)
+    if metadata is not None:
+        info = ModelInfo((height, width, channels), metadata.classes, metadata.box_scale, metadata.box_offset)
+    elif spec is not None:
+        box = spec.model_config.objective_set.bbox
+        classes = tuple(item.name for item in spec.cost_function_config.target_classes)
+        info = ModelInfo((height, width, channels), classes, box.scale, box.offset)
+    else:
+        raise UsageError(f"{path} does not say what its classes are", hint="give the training spec with -e")
+    return info, (cov, bbox)
+
+
+def _heads(model: onnx.ModelProto, path: Path) -> tuple[str, str]:
+    """Names of the coverage and the bbox output: by name, else the one with four times the channels is bbox."""
+    names = [output.name for output in model.graph.output]
+    if len(names) != 2:
+        raise ModelError(f"{path}: has {len(names)} outputs, a detector has coverage and bbox")
+    by_name = [next((name for name in names if part in name), "") for part in ("cov", "bbox")]
+    if all(by_name) and by_name[0] != by_name[1]:
+        return by_name[0], by_name[1]
+    channels = [output.type.tensor_type.shape.dim[1].dim_value for output in model.graph.output]
+    if channels[1] == 4 * channels[0]:
+        return names[0], names[1]
+    if channels[0] == 4 * channels[1]:
+        return names[1], names[0]
+    raise ModelError(f"{path}: its outputs {', '.join(names)} are no coverage and bbox")
+
+
+def _report(scheme: Int8Scheme, model: onnx.ModelProto) -> Int8Report:
+    kinds = Counter(node.op_type for node in model.graph.node)
+    integer = {kind: kinds[kind] for kind in ("QLinearConv", "MatMulIntegerToFloat") if kinds[kind]}
+    return Int8Report(
+        convs=sum(op.kind == "Conv" for op in scheme.graph.ops),
+        integer=sum(integer.values()),
+        tensors=len(scheme.scales),
+        floating=dict(scheme.floating),
+        operations=integer,
+    )
+
+
+@cache
+def wide_codes_are_exact() -> bool:
+    """Whether this CPU multiplies uint8 codes up to 255 with int8 weights exactly, by trying.
+
+    Kernels for AVX2 and AVX-512 without VNNI add pairs of products in int16, where 2 * 255 * 127 overflows.
+    """
+    channels, filters = 64, 32
+    writer = IntegerWriter()
+    source = Codes("x", 1.0, MIDDLE)
+    kernel = Kernel(np.full((filters, channels, 3, 3), 127, np.int8), np.ones(filters, np.float32))
+    operands = Operands(source, kernel, np.zeros(filters, np.float32))
+    conv = Op("Conv", ("x", "w"), ("y",), {"kernel_shape": [3, 3]})
+    full = float(127 * 127 * channels * 9)
+    writer.op("Identity", [exact_products(writer, conv, operands)], "sums")
+    # A scale at which the sum is 100 codes above the zero point.
+    writer.op("Identity", [qlinear_conv(writer, conv, operands, full / 100, MIDDLE)], "codes")
+    image = helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 8, 8, channels])
+    outputs = [
+        helper.make_tensor_value_info("sums", TensorProto.FLOAT, None),
+        helper.make_tensor_value_info("codes", TensorProto.UINT8, None),
+    ]
+    body = helper.make_graph(writer.nodes, "probe", [image], outputs, list(writer.constants.values()))
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    session = open_session(helper.make_model(body, opset_imports=opsets, ir_version=8), threads=1)
+    sums, codes = session.run(None, {"x": np.full((1, 8, 8, channels), 255, np.uint8)})
+    return bool((sums == full).all() and (codes == MIDDLE + 100).all())
