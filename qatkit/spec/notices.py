@@ -17,7 +17,6 @@ _UNUSED: dict[str, tuple[str, ...]] = {
     "PostProcessingConfig.TargetClassConfig": ("confidence_config",),
     "ClusteringConfig": ("neighborhood_size",),
     "ModelConfig": ("freeze_pretrained_layers", "allow_loaded_model_modification", "dropout_rate", "activation"),
-    "ModelConfig.TrainingPrecision": ("backend_floatx",),
     "EvaluationConfig": ("early_stopping_patience_steps",),
     "TrainingConfig": ("visualizer",),
     "CostScalingConfig": ("enabled",),

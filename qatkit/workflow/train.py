@@ -26,7 +26,7 @@ from qatkit.progress import info, warn
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from qatkit.quantization.qat import start_qat
-from qatkit.spec import DatasetConfig, Experiment, class_names, to_text
+from qatkit.spec import DatasetConfig, Experiment, ModelConfig, class_names, to_text
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.cost import CostConfig
@@ -92,6 +92,12 @@ class _Run:
     def batch_size(self) -> int:
         """Images per step, over all devices."""
         return self.spec.training_config.batch_size_per_gpu * self.strategy.num_replicas_in_sync
+
+    @property
+    def _mixed(self) -> bool:
+        """bfloat16 has float32's range, so that nothing has to be scaled (`cost_scaling`) as with float16."""
+        precision = self.spec.model_config.training_precision.backend_floatx
+        return self.options.use_amp or precision == ModelConfig.TrainingPrecision.FLOAT16
 
     @property
     def input_shape(self) -> Shape:
@@ -163,10 +169,11 @@ class _Run:
         if not self.spec.training_config.enable_qat:
             if self.start.is_qat:
                 warn(f"{self.spec.model_config.pretrained_model_file} was trained with QAT, but enable_qat is off")
-            policy = "mixed_bfloat16" if self.options.use_amp else "float32"
-            return to_keras(graph, policy=policy)
-        if self.options.use_amp:
-            raise UsageError("--use_amp: quantization-aware training runs in float32", hint="leave it out")
+            return to_keras(graph, policy="mixed_bfloat16" if self._mixed else "float32")
+        if self._mixed:
+            raise UsageError(
+                "quantization-aware training runs in float32", hint="leave out --use_amp, and FLOAT16 in the spec"
+            )
         if self.start.plan is not None:
             info("The model has been trained with QAT before: its placement and ranges are kept.")
             plan = QuantizationPlan.from_json(self.start.plan)
