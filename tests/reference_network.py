@@ -22,11 +22,13 @@ def evaluate(
     images: np.ndarray,
     ranges: Mapping[str, float] | None = None,
     kernels: Collection[str] = (),
+    integer_bias: Collection[str] = (),
 ) -> Tensors:
     """Node name -> output [B, h, w, c].
 
     ranges: node name -> amax of its rounded output. A convolution reads integers when its input (or what pooling,
-    padding or concatenation made it of) is on the grid of a range; `scale_of` tells which.
+    padding or concatenation made it of) is on the grid of a range. integer_bias: convolutions whose bias is rounded
+    to whole units of the integer sum.
     """
     scales = {name: np.float64(np.float32(amax / 127)) for name, amax in (ranges or {}).items()}
     values: Tensors = {}
@@ -35,9 +37,13 @@ def evaluate(
         if isinstance(node, n.Input):
             value = images.astype(np.float64)
         elif isinstance(node, n.CONVOLUTIONS):
-            value = _convolution(
-                graph, node, inputs[0], _scale_of(graph, node.inputs[0], scales), node.name in kernels
-            )
+            scale = _scale_of(graph, node.inputs[0], scales)
+            if node.name in kernels:
+                assert scale is not None, f"{node.name} is to read integers, but its input has no range"
+                value = _integer_convolution(graph, node, inputs[0], scale, node.name in integer_bias)
+            else:
+                value = convolve(node, inputs[0], graph.weight(node.name, "kernel").astype(np.float64))
+                value = value + _bias(graph, node)
         else:
             value = _other(graph, node, inputs)
         if node.name in scales:
@@ -54,17 +60,21 @@ def _scale_of(graph: n.Graph, name: str, scales: Mapping[str, np.float64]) -> np
     return scales[name]
 
 
-def _convolution(graph: n.Graph, node: Any, x: np.ndarray, scale: np.float64 | None, quantized: bool) -> np.ndarray:
-    kernel = graph.weight(node.name, "kernel")
-    bias = graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else 0.0
-    if not quantized:
-        return convolve(node, x, kernel.astype(np.float64)) + bias
-    codes, weight_scale = weight_codes(kernel, channel_axis(node))
-    if scale is None:
-        raise AssertionError(f"{node.name} is to read integers, but its input has no range")
+def _bias(graph: n.Graph, node: Any) -> np.ndarray:
+    return graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else np.zeros(())
+
+
+def _integer_convolution(
+    graph: n.Graph, node: Any, x: np.ndarray, scale: np.float64, integer_bias: bool
+) -> np.ndarray:
+    codes, weight_scale = weight_codes(graph.weight(node.name, "kernel"), channel_axis(node))
     integers = np.rint(x / scale)
     assert np.allclose(integers * scale, x)
-    return convolve(node, integers.astype(np.int64), codes.astype(np.int64)) * (scale * weight_scale) + bias
+    unit = scale * weight_scale.astype(np.float64)
+    bias = _bias(graph, node)
+    if integer_bias:
+        bias = np.rint(bias / unit) * unit
+    return convolve(node, integers.astype(np.int64), codes.astype(np.int64)) * unit + bias
 
 
 def convolve(node: Any, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
