@@ -7,16 +7,30 @@ from typing import TYPE_CHECKING
 from qatkit import progress
 from qatkit.errors import SpecError
 from qatkit.graph import nodes
-from qatkit.graph.backbone import Backbone, BackboneOptions
+from qatkit.graph.backbones.base import Backbone, BackboneOptions
+from qatkit.graph.backbones.darknet import DARKNET
+from qatkit.graph.backbones.efficientnet import EFFICIENTNET_B0
+from qatkit.graph.backbones.googlenet import GOOGLENET
+from qatkit.graph.backbones.mobilenet_v1 import MOBILENET_V1
+from qatkit.graph.backbones.mobilenet_v2 import MOBILENET_V2
+from qatkit.graph.backbones.resnet import RESNET
+from qatkit.graph.backbones.squeezenet import SQUEEZENET
+from qatkit.graph.backbones.vgg import VGG
 from qatkit.graph.builder import Builder
 from qatkit.graph.nodes import Graph, Shape
-from qatkit.graph.resnet import RESNET
 
 if TYPE_CHECKING:
     from qatkit.spec import ModelConfig
 
 BACKBONES: dict[str, Backbone] = {
     "resnet": RESNET,
+    "vgg": VGG,
+    "googlenet": GOOGLENET,
+    "mobilenet_v1": MOBILENET_V1,
+    "mobilenet_v2": MOBILENET_V2,
+    "squeezenet": SQUEEZENET,
+    "darknet": DARKNET,
+    "efficientnet_b0": EFFICIENTNET_B0,
 }
 BBOX = "output_bbox"
 COV = "output_cov"
@@ -36,7 +50,7 @@ def build(model_config: ModelConfig, input_shape: Shape, classes: int, seed: int
     backbone = find_backbone(arch)
     options = BackboneOptions(
         num_layers=model_config.num_layers,
-        use_batch_norm=model_config.use_batch_norm,
+        use_batch_norm=model_config.use_batch_norm if backbone.batch_norm is None else backbone.batch_norm,
         use_pooling=model_config.use_pooling,
         all_projections=model_config.all_projections,
     )
@@ -45,7 +59,7 @@ def build(model_config: ModelConfig, input_shape: Shape, classes: int, seed: int
         raise SpecError(f"model_config.num_layers: there is no {arch} {options.num_layers}", hint=f"one of {listed}")
     if arch == "resnet" and options.use_pooling:
         progress.warn("model_config.use_pooling: with pooling a resnet has stride 224, too coarse to detect anything")
-    net = Builder(input_shape, frozen_bn=model_config.freeze_bn)
+    net = Builder(input_shape, use_batch_norm=options.use_batch_norm, frozen_bn=model_config.freeze_bn)
     last = backbone.add(net, options)
     objectives = model_config.objective_set
     bbox_input = _attachment(net, objectives.bbox.input, last, "bbox")

@@ -69,21 +69,31 @@ def initial_weight(name: str, shape: tuple[int, ...], seed: int, kernel: Initial
 class Builder:
     """Collects nodes; see the module's docstring."""
 
-    def __init__(self, input_shape: Shape, *, frozen_bn: bool = False) -> None:
-        """`input_shape` is (height, width, channels); `frozen_bn` is the spec's freeze_bn."""
+    def __init__(self, input_shape: Shape, *, use_batch_norm: bool = True, frozen_bn: bool = False) -> None:
+        """`input_shape` is (height, width, channels).
+
+        Without `use_batch_norm` the method `batch_norm` adds nothing; `frozen_bn` is the spec's freeze_bn.
+        """
         self.input = INPUT_NAME
         self.names: list[str] = []
         self._nodes: dict[str, Node] = {}
+        self._shapes: dict[str, Shape] = {}
         self._counts: Counter[str] = Counter()
         self._initializers: dict[str, Initializer] = {}
+        self._use_batch_norm = use_batch_norm
         self._frozen_bn = frozen_bn
         self.add_node(nodes.Input(INPUT_NAME, (), shape=input_shape))
+
+    def shape(self, name: str) -> Shape:
+        """(height, width, channels) of the output of node `name`."""
+        return self._shapes[name]
 
     def add_node(self, node: Node) -> str:
         """Append `node` and return its name."""
         if node.name in self._nodes:
             raise ValueError(f"layer {node.name} exists already")
         self._nodes[node.name] = node
+        self._shapes[node.name] = node.output_shape([self._shapes[source] for source in node.inputs])
         self.names.append(node.name)
         return node.name
 
@@ -105,20 +115,43 @@ class Builder:
         return self.add_node(nodes.Conv2D(name, (x,), **window, filters=filters, use_bias=bias))
 
     def depthwise(
-        self, x: str, kernel: int, *, name: str, stride: int = 1, initializer: Initializer = glorot_uniform
+        self,
+        x: str,
+        kernel: int,
+        *,
+        name: str,
+        stride: int = 1,
+        same: bool = True,
+        initializer: Initializer = glorot_uniform,
     ) -> str:
-        """DepthwiseConv2D without bias and without padding: TAO's networks pad before it with a layer."""
+        """DepthwiseConv2D without bias."""
         self._initializers[name] = initializer
-        return self.add_node(nodes.DepthwiseConv2D(name, (x,), **_window(kernel, stride, (0, 0, 0, 0))))
+        window = _window(kernel, stride, same_padding(kernel) if same else (0, 0, 0, 0))
+        return self.add_node(nodes.DepthwiseConv2D(name, (x,), **window))
 
     def batch_norm(self, x: str, *, name: str, momentum: float = 0.99) -> str:
+        """BatchNorm, or nothing in a network without."""
+        if not self._use_batch_norm:
+            return x
         return self.add_node(nodes.BatchNorm(name, (x,), momentum=momentum, frozen=self._frozen_bn))
 
     def relu(self, x: str, *, name: str = "") -> str:
         return self.add_node(nodes.Relu(name or self._auto_name("activation"), (x,)))
 
+    def leaky_relu(self, x: str, *, name: str, alpha: float = 0.1) -> str:
+        return self.add_node(nodes.LeakyRelu(name, (x,), alpha=alpha))
+
+    def swish(self, x: str, *, name: str) -> str:
+        return self.add_node(nodes.Swish(name, (x,)))
+
+    def sigmoid(self, x: str, *, name: str) -> str:
+        return self.add_node(nodes.Sigmoid(name, (x,)))
+
     def add(self, *inputs: str, name: str = "") -> str:
         return self.add_node(nodes.Add(name or self._auto_name("add"), inputs))
+
+    def multiply(self, *inputs: str, name: str) -> str:
+        return self.add_node(nodes.Multiply(name, inputs))
 
     def concat(self, *inputs: str, name: str) -> str:
         return self.add_node(nodes.Concat(name, inputs))
@@ -126,15 +159,31 @@ class Builder:
     def pad(self, x: str, padding: Padding, *, name: str) -> str:
         return self.add_node(nodes.Pad(name, (x,), padding=padding))
 
-    def max_pool(self, x: str, size: int, stride: int, *, name: str = "", same: bool = True) -> str:
-        """MaxPool; `same` is TAO's: (size - 1) // 2 zeros on every side."""
+    def max_pool(self, x: str, size: int, stride: int, *, name: str = "") -> str:
+        """MaxPool with "same" padding, see `_pool_padding`."""
         name = name or self._auto_name("max_pooling2d")
-        return self.add_node(nodes.MaxPool(name, (x,), **_window(size, stride, _pool_padding(size, same))))
+        return self.add_node(nodes.MaxPool(name, (x,), **_window(size, stride, self._pool_padding(x, size, stride))))
+
+    def global_avg_pool(self, x: str, *, name: str) -> str:
+        return self.add_node(nodes.GlobalAvgPool(name, (x,)))
 
     def avg_pool(self, x: str, size: int, stride: int, *, name: str = "") -> str:
-        """AvgPool with TAO's "same" padding."""
+        """AvgPool with "same" padding, see `_pool_padding`."""
         name = name or self._auto_name("average_pooling2d")
-        return self.add_node(nodes.AvgPool(name, (x,), **_window(size, stride, _pool_padding(size, True))))
+        return self.add_node(nodes.AvgPool(name, (x,), **_window(size, stride, self._pool_padding(x, size, stride))))
+
+    def _pool_padding(self, x: str, size: int, stride: int) -> Padding:
+        """TAO's "same" of a pooling layer: (size - 1) // 2 zeros on every side.
+
+        Where that leaves a row or column out (2x2 over an odd size), there is one more at the bottom or right: TAO's
+        layers then claim a shape, rounded up, that their tensors do not have, and training stops over it.
+        """
+        before = (size - 1) // 2
+        height, width = (
+            max(before, (math.ceil(extent / stride) - 1) * stride + size - extent - before)
+            for extent in self.shape(x)[:2]
+        )
+        return before, before, height, width
 
     def _auto_name(self, kind: str) -> str:
         self._counts[kind] += 1
@@ -151,11 +200,9 @@ class Builder:
         return Graph(name, ordered, self._initial_weights(ordered, seed), tuple(outputs))
 
     def _initial_weights(self, ordered: Sequence[Node], seed: int) -> dict[str, Array]:
-        shapes: dict[str, Shape] = {}
         weights: dict[str, Array] = {}
         for node in ordered:
-            inputs = [shapes[name] for name in node.inputs]
-            shapes[node.name] = node.output_shape(inputs)
+            inputs = [self._shapes[name] for name in node.inputs]
             kernel = self._initializers.get(node.name, glorot_uniform)
             for part, shape in node.weight_shapes(inputs).items():
                 weights[f"{node.name}/{part}"] = initial_weight(f"{node.name}/{part}", shape, seed, kernel)
@@ -170,11 +217,6 @@ class _Window(TypedDict):
 
 def _window(size: int, stride: int, padding: Padding) -> _Window:
     return {"kernel_size": (size, size), "strides": (stride, stride), "padding": padding}
-
-
-def _pool_padding(size: int, same: bool) -> Padding:
-    pad = (size - 1) // 2 if same else 0
-    return pad, pad, pad, pad
 
 
 def keras_order(nodes_by_name: dict[str, Node], outputs: Sequence[str]) -> tuple[Node, ...]:

@@ -135,6 +135,9 @@ class _Reader:
     def _depthwise(self, layer: _Layer) -> str:
         if layer.config.get("depth_multiplier", 1) != 1:
             raise layer.fail("only depth_multiplier 1 can be read")
+        if layer.config["padding"] == "same" and layer.pair("strides") != (1, 1):
+            # TAO pads these as TensorFlow does, on one side; its own networks use a padding layer instead.
+            raise layer.fail("same padding with a stride cannot be read")
         node = nodes.DepthwiseConv2D(layer.name, layer.inputs, **_window(layer), use_bias=layer.config["use_bias"])
         return self._with_activation(layer, self.add(node))
 

@@ -95,6 +95,9 @@ def test_attributes_are_those_of_the_original(case: dict[str, Any]) -> None:
         for ours, theirs in (("kernel_size", "kernel_size"), ("kernel_size", "pool_size"), ("strides", "strides")):
             if theirs in settings and hasattr(node, ours):
                 assert list(getattr(node, ours)) == settings[theirs], node.name
+        if node.op == "Pad":
+            (top, bottom), (left, right) = settings["padding"]
+            assert node.padding == (top, left, bottom, right)
         for name in ("use_bias", "epsilon", "momentum", "alpha"):
             if name in settings:
                 assert getattr(node, name) == pytest.approx(settings[name]), node.name
@@ -152,6 +155,7 @@ def test_outputs_are_boxes_and_coverage() -> None:
     "fields, message",
     [
         ({"arch": "resnet", "num_layers": 19}, "there is no resnet 19 (one of 10, 18, 34"),
+        ({"arch": "vgg", "num_layers": 18}, "there is no vgg 18 (one of 16, 19)"),
         ({"arch": "alexnet"}, "there is no backbone 'alexnet' (one of resnet"),
         ({"arch": ""}, "there is no backbone ''"),
     ],
@@ -166,6 +170,31 @@ def test_networks_that_do_not_exist(fields: dict[str, Any], message: str) -> Non
 def test_pooling_of_a_resnet_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
     build(config(num_layers=10, use_pooling=True), (448, 448, 3), 1, seed=0)
     assert "stride 224" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arch, depth, asked, has",
+    [
+        ("vgg", 16, False, False),
+        ("googlenet", 18, False, False),
+        ("mobilenet_v2", 18, False, False),
+        ("squeezenet", 18, True, False),
+        ("efficientnet_b0", 18, False, True),
+    ],
+)
+def test_batch_norm(arch: str, depth: int, asked: bool, has: bool) -> None:
+    graph = build(config(arch, depth, use_batch_norm=asked), (64, 64, 3), 1, seed=0)
+    assert any(isinstance(node, BatchNorm) for node in graph.nodes) is has
+    assert graph.name.endswith("_bn_detectnet_v2") is (has and arch != "efficientnet_b0")
+
+
+@pytest.mark.parametrize("depth", [16, 19])
+def test_pooling_of_a_vgg(depth: int) -> None:
+    graph = build(config("vgg", depth, use_pooling=True), (64, 96, 3), 1, seed=0)
+    pools = [node.name for node in graph.nodes if node.op == "MaxPool"]
+    assert pools == ["block1_pool", "block2_pool", "block3_pool", "block4_pool"]
+    assert graph.shape("output_bbox") == (4, 6, 4)
+    assert graph.name == f"vgg{depth}_bn_detectnet_v2"
 
 
 def test_frozen_batch_norm() -> None:
@@ -224,6 +253,20 @@ def test_weights_depend_on_seed_and_name_alone() -> None:
         ("resnet", "block_1a_conv_1", 1),
         ("resnet", "block_4b_conv_shortcut", 4),
         ("resnet", "output_cov", None),
+        ("vgg", "block_5c_conv_1", 5),
+        ("googlenet", "conv2_reduce", 0),
+        ("googlenet", "inception_3a_1x1", 1),
+        ("googlenet", "inception_5b_pool_proj", 9),
+        ("mobilenet_v1", "conv1", 0),
+        ("mobilenet_v1", "conv_pw_11", 11),
+        ("mobilenet_v2", "expanded_conv_project", 1),
+        ("mobilenet_v2", "block_12_project", 13),
+        ("squeezenet", "fire9_expand_conv3x3", 8),
+        ("darknet", "conv6", 5),
+        ("darknet", "b3_conv8_2", 3),
+        ("efficientnet_b0", "block7a_se_expand", 7),
+        ("efficientnet_b0", "top_conv", 8),
+        ("efficientnet_b0", "output_bbox", None),
     ],
 )
 def test_blocks(arch: str, layer: str, block: int | None) -> None:

@@ -101,3 +101,20 @@ def test_hidden_outputs_come_last() -> None:
     hidden = net.add_node(Sigmoid("cov/Sigmoid", (conv,)))
     graph: Graph = net.graph("g", (other, hidden), seed=0)
     assert [node.name for node in graph.nodes] == ["input_1", "activation_1", "other", "cov", "cov/Sigmoid"]
+
+
+@pytest.mark.parametrize(
+    "extent, size, stride, pooled",
+    [(8, 2, 2, 4), (17, 2, 2, 9), (8, 3, 2, 4), (9, 3, 2, 5), (9, 3, 1, 9), (9, 7, 7, 2), (15, 7, 7, 3)],
+)
+def test_pooling_covers_the_whole_image(extent: int, size: int, stride: int, pooled: int) -> None:
+    net = Builder((extent, 2 * extent, 3))
+    graph = net.graph("g", (net.max_pool(net.input, size, stride), net.avg_pool(net.input, size, stride)), seed=0)
+    for name in graph.outputs:
+        assert graph.shape(name)[0] == pooled
+        assert graph[name].padding[:2] == ((size - 1) // 2, (size - 1) // 2)
+
+
+def test_a_network_without_batch_norm() -> None:
+    net = Builder((8, 8, 3), use_batch_norm=False)
+    assert net.batch_norm(net.input, name="bn") == net.input

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qatkit.graph.backbone import Backbone, BackboneOptions
+from qatkit.graph.backbones.base import Backbone, BackboneOptions, bn_suffix
 from qatkit.graph.builder import Builder
 
 # Sub-blocks per stage.
@@ -26,9 +26,7 @@ _SMALLEST_BOTTLENECK = 50
 def _resnet(net: Builder, options: BackboneOptions) -> str:
     """Stride 16; with `use_pooling` 32, and a 7x7 average pool behind it that makes it 224."""
     x = net.conv(net.input, 64, 7, stride=2, name="conv1")
-    if options.use_batch_norm:
-        x = net.batch_norm(x, name="bn_conv1")
-    x = net.relu(x)
+    x = net.relu(net.batch_norm(x, name="bn_conv1"))
     if options.use_pooling:
         x = net.max_pool(x, 3, 2)
     strides = (1, 2, 2, 2) if options.use_pooling else (2, 2, 2, 1)
@@ -51,20 +49,18 @@ def _sub_block(
             y = net.relu(y, name=f"{prefix}relu_{number - 1}")
         conv_stride = stride if number == 1 else 1
         y = net.conv(y, filters * scale, kernel, stride=conv_stride, name=f"{prefix}conv_{number}")
-        if options.use_batch_norm:
-            y = net.batch_norm(y, name=f"{prefix}bn_{number}")
+        y = net.batch_norm(y, name=f"{prefix}bn_{number}")
     shortcut = x
     if first or options.all_projections:
         filters = convs[-1][1] * scale
         shortcut = net.conv(x, filters, stride=stride, same=False, name=f"{prefix}conv_shortcut")
-        if options.use_batch_norm:
-            shortcut = net.batch_norm(shortcut, name=f"{prefix}bn_shortcut")
+        shortcut = net.batch_norm(shortcut, name=f"{prefix}bn_shortcut")
     return net.relu(net.add(y, shortcut), name=f"{prefix}relu")
 
 
 def _name(options: BackboneOptions) -> str:
     pooling = "" if options.use_pooling else "_nopool"
-    return f"resnet{options.num_layers}{pooling}{'_bn' if options.use_batch_norm else ''}"
+    return f"resnet{options.num_layers}{pooling}{bn_suffix(options)}"
 
 
 def _block_of(layer: str) -> int | None:

@@ -18,13 +18,19 @@ class BackboneOptions:
     all_projections: bool = False
 
 
+def bn_suffix(options: BackboneOptions) -> str:
+    """What TAO appends to the name of a backbone with batch norm."""
+    return "_bn" if options.use_batch_norm else ""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """One value of `arch`.
 
     `add` adds the layers behind `net.input` and returns the name of the last one. `block_of` tells the id of the
     block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. `depths` are the values of
-    num_layers that exist; empty where the backbone has only one size and ignores it.
+    num_layers that exist; empty where the backbone has only one size and ignores it. `batch_norm` overrides the
+    spec's use_batch_norm where a backbone always or never has it.
     """
 
     add: Callable[[Builder, BackboneOptions], str]
@@ -32,3 +38,4 @@ class Backbone:
     block_of: Callable[[str], int | None]
     blocks: range
     depths: tuple[int, ...] = ()
+    batch_norm: bool | None = None

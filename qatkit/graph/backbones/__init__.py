@@ -1,0 +1,1 @@
+"""The backbones: one module for each value of `model_config.arch`."""
