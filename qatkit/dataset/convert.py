@@ -16,6 +16,7 @@ from qatkit.dataset.kitti import KittiObject
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.sources import CocoSource, KittiSource, LabelledFrame, Source
 from qatkit.errors import SpecError
+from qatkit.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from qatkit.dataset.tfrecord import Feature
@@ -119,6 +120,7 @@ class _Writer:
 
     def write_fold(self, written: ExitStack, fold: int, number: int, names: list[str]) -> FoldReport:
         """Write the frames of fold `number` of the source as fold `fold`; `written` keeps or discards the files."""
+        import_tensorflow()
         from qatkit.dataset.tfrecord import write_records
 
         images, objects, paths = 0, Counter[str](), []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qatkit import progress
 from qatkit.dataset.paths import resolve
 from qatkit.errors import DataError, SpecError
+from qatkit.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from qatkit.dataset.tfrecord import Records
@@ -154,6 +155,7 @@ def _read(
     selected: Sequence[tuple[DataSource, list[Path]]], extension: str
 ) -> tuple[Records, NDArray[np.int32], tuple[str, ...]]:
     """The records of all files, and for each its source's number and its image file."""
+    import_tensorflow()
     from qatkit.dataset.tfrecord import concatenate, read_records
 
     parts, sources, paths = [], [], []

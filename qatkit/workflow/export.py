@@ -123,7 +123,8 @@ def _thresholds(spec: Experiment, name: str) -> ClassThresholds:
         raise UsageError(f"the spec's postprocessing_config has no class {name}, which the model knows")
     config = spec.postprocessing_config.target_class_config[name].clustering_config
     default = ClassThresholds()
+    # Specs keep nearly every cell for the precision-recall curve; a live picture must not show them all.
+    least = max(config.coverage_threshold, default.pre_cluster)
     if config.clustering_algorithm == _DBSCAN:
-        return ClassThresholds(max(config.coverage_threshold, default.pre_cluster), default.nms_iou)
-    least = max(config.coverage_threshold, config.nms_confidence_threshold)
-    return ClassThresholds(least, config.nms_iou_threshold or default.nms_iou)
+        return ClassThresholds(least, default.nms_iou)
+    return ClassThresholds(max(least, config.nms_confidence_threshold), config.nms_iou_threshold or default.nms_iou)

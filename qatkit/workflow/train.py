@@ -71,7 +71,6 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
         write_text(results / "experiment_spec.txt", to_text(spec))
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
-        tf.keras.utils.set_random_seed(spec.random_seed)
         return _Run(options, spec, status).run()
 
 
