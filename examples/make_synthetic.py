@@ -61,7 +61,7 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> tuple[Image
 
 def background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """A colour gradient with blotches, rectangles, ellipses and poles: none of them looks like a figure."""
-    corners = rng.uniform(30, 225, (2, 2, 3)).astype(np.uint8)
+    corners = (rng.uniform(40, 215) + rng.uniform(-35, 35, (2, 2, 3))).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
     blotches = Image.fromarray(rng.integers(0, 255, (6, 10, 3), dtype=np.uint8))
     image = Image.blend(image, blotches.resize((width, height), Image.Resampling.BICUBIC), rng.uniform(0.1, 0.4))
@@ -69,11 +69,11 @@ def background(rng: np.random.Generator, width: int, height: int) -> Image.Image
     for _ in range(rng.integers(8, 20)):
         x, y = rng.uniform(-0.1, 1, 2) * (width, height)
         w, h = rng.uniform(0.03, 0.3, 2) * (width, height)
-        rng.choice([draw.rectangle, draw.ellipse])((x, y, x + w, y + h), fill=random_color(rng))
+        rng.choice([draw.rectangle, draw.ellipse])((x, y, x + w, y + h), fill=dull_color(rng))
     for _ in range(rng.integers(0, 5)):
         x, y = rng.uniform(0, 1, 2) * (width, height)
         pole = (x, y - rng.uniform(0.2, 0.9) * height, x + rng.uniform(0.01, 0.04) * width, y)
-        draw.rectangle(pole, fill=random_color(rng))
+        draw.rectangle(pole, fill=dull_color(rng))
     return image
 
 
@@ -128,6 +128,14 @@ def add_noise(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 def random_color(rng: np.random.Generator, brightest: int = 255) -> Color:
     """Any colour up to `brightest`."""
     red, green, blue = rng.integers(0, brightest, 3).tolist()
+    return red, green, blue
+
+
+def dull_color(rng: np.random.Generator) -> Color:
+    """A grey with a tint, as walls and streets have; one in five is as bright as clothes are."""
+    if rng.random() < 0.2:
+        return random_color(rng)
+    red, green, blue = (rng.uniform(30, 225) + rng.uniform(-25, 25, 3)).clip(0, 255).astype(int).tolist()
     return red, green, blue
 
 
