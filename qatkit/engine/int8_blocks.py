@@ -44,15 +44,18 @@ def find_blocks(
     """Conv output -> the longest block that begins there and reads and writes only tensors that have scales.
 
     convs: outputs of the convolutions with an INT8 kernel. walls: tensors that no block may reach over, those
-    that are explicitly rounded. A block does not end in an output of the network, which stays float.
+    that are explicitly rounded. What makes an output of the network writes float and is no block.
     """
     fused = _fused_addends(graph, convs, walls)
     blocks = {}
     for op in graph.ops:
         if op.kind != "Conv" or op.output not in convs:
             continue
-        for block in reversed(list(_grown(graph, op, fused, walls))):
-            if all(name in scales for name in (*block.reads, block.end)) and block.end not in graph.outputs:
+        grown = list(_grown(graph, op, fused, walls))
+        if grown[-1].end in graph.outputs:
+            continue
+        for block in reversed(grown):
+            if all(name in scales for name in (*block.reads, block.end)):
                 blocks[op.output] = block
                 break
     return blocks

@@ -20,6 +20,8 @@ from qatkit.quantization.folding import weight_codes
 
 # Operations whose output holds codes of their input: they need no scale of their own.
 MOVERS = ("MaxPool", "Pad", "Resize")
+# What TensorRT has INT8 kernels for besides convolutions; an Add together with its activation.
+_INT8_OPERATIONS = (*MOVERS, "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul")
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -68,9 +70,7 @@ def from_cache(graph: OnnxGraph, scales: Mapping[str, float]) -> Int8Scheme:
         raise ModelError(
             "the calibration cache names no tensor of this ONNX", hint="it was written for another file or naming"
         )
-    for op in graph.ops:
-        if op.kind in MOVERS and op.inputs[0] in known:
-            known.setdefault(op.output, known[op.inputs[0]])
+    known = _with_movers(graph, known)
     kernels = {
         op.output: Kernel(*weight_codes(graph.constants[op.inputs[1]], 0))
         for op in graph.ops
@@ -93,18 +93,22 @@ def _makes_output(graph: OnnxGraph, conv: str, scales: Mapping[str, float]) -> b
 
 
 def _held(graph: OnnxGraph, scales: Mapping[str, float], blocks: Mapping[str, ConvBlock]) -> dict[str, float]:
-    """The tensors that an INT8 kernel reads or writes, and those from which or to which they are moved or joined."""
-    inside = {op.output for block in blocks.values() for op in block.ops[:-1]}
+    """The tensors that an INT8 kernel reads or writes: a fused convolution, or one of `_INT8_OPERATIONS`."""
+    inside = {op.output for block in blocks.values() for op in block.ops}
     held = {name for block in blocks.values() for name in (*block.reads, block.end)}
-    for op in reversed(graph.ops):
+    for op in graph.ops:
+        if op.kind not in _INT8_OPERATIONS or op.output in inside:
+            continue
         tail = activation_after(graph, op.output) if op.kind == "Add" else ()
         end = tail[-1].output if tail else op.output
-        if end in held and op.kind in (*MOVERS, "Concat", "Add"):
-            held |= {name for name in op.inputs if name in scales and name not in inside}
-    for op in graph.ops:
-        if op.kind in MOVERS and op.inputs[0] in held:
-            held.add(op.output)
-    return {name: scale for name, scale in scales.items() if name in held and name not in graph.outputs}
+        tensors = {*_tensors_read(graph, op), end}
+        if tensors <= scales.keys() and end not in graph.outputs:
+            held |= tensors
+    return {name: scale for name, scale in scales.items() if name in held}
+
+
+def _tensors_read(graph: OnnxGraph, op: Op) -> set[str]:
+    return {name for name in op.inputs if name and name not in graph.constants}
 
 
 def from_qdq(graph: OnnxGraph) -> Int8Scheme:
@@ -114,21 +118,28 @@ def from_qdq(graph: OnnxGraph) -> Int8Scheme:
     reader of a quantized tensor reading the same rounded values.
     """
     clean, scales, kernels = _without_qdq(graph)
+    moved = _with_movers(clean, scales)
     # Rounding commutes with Concat: what only a quantized Concat reads can as well be rounded before it.
     joined = {
-        name: scales[op.output]
+        name: moved[op.output]
         for op in clean.ops
-        if op.kind == "Concat" and op.output in scales
+        if op.kind == "Concat" and op.output in moved
         for name in op.inputs
-        if name not in scales and clean.sole_reader(name) is op
+        if name not in moved and clean.sole_reader(name) is op
     }
-    blocks = find_blocks(clean, scales | joined, kernels, walls=scales)
+    blocks = find_blocks(clean, moved | joined, kernels, walls=scales)
     ends = {block.end for block in blocks.values()}
-    held = scales | {name: scale for name, scale in joined.items() if name in ends}
-    for op in clean.ops:
-        if op.kind in MOVERS and op.inputs[0] in held:
-            held.setdefault(op.output, held[op.inputs[0]])
+    held = moved | {name: scale for name, scale in joined.items() if name in ends}
     return Int8Scheme(clean, held, blocks, kernels, dict(_floating(clean, held, kernels, blocks)))
+
+
+def _with_movers(graph: OnnxGraph, scales: Mapping[str, float]) -> dict[str, float]:
+    """`scales`, with those of what movers make where it has none of its own."""
+    result = dict(scales)
+    for op in graph.ops:
+        if op.kind in MOVERS and op.inputs[0] in result:
+            result.setdefault(op.output, result[op.inputs[0]])
+    return result
 
 
 def _without_qdq(graph: OnnxGraph) -> tuple[OnnxGraph, dict[str, float], dict[str, Kernel]]:

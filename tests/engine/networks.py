@@ -1,0 +1,146 @@
+"""Quantized exports of small networks, for tests of the engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from qatkit.engine.base import ModelInfo
+from qatkit.engine.int8_scheme import Int8Scheme, from_cache, from_qdq
+from qatkit.engine.onnx_graph import parse
+from qatkit.export.cache import from_ranges
+from qatkit.export.deployed import Deployed, deploy
+from qatkit.export.metadata import Metadata
+from qatkit.export.onnx_model import to_onnx
+from qatkit.export.qdq import to_qdq_onnx
+from qatkit.graph import nodes as n
+from qatkit.quantization.placement import Placement, QuantizationPlan, place
+from tests.networks import Net, residual
+from tests.quantization import test_placement as blocks
+from tests.reference_network import evaluate, nchw
+
+METADATA = Metadata(("car", "person"), 35.0, 0.5, 2)
+OUTPUTS = ("output_cov/Sigmoid:0", "output_bbox/BiasAdd:0")
+
+
+def relu6() -> Net:
+    net = Net()
+    net.heads(net.add(n.Relu6("a_relu", (net.conv_bn("a", net.input, 8),))))
+    return net
+
+
+def leaky() -> Net:
+    """DarkNet: signed tensors read by convolutions."""
+    net = Net()
+    first = net.add(n.LeakyRelu("a_leaky", (net.conv_bn("a", net.input, 8, stride=2),), alpha=0.1))
+    net.heads(net.add(n.LeakyRelu("b_leaky", (net.conv_bn("b", first, 8),), alpha=0.1)))
+    return net
+
+
+def linear_depthwise() -> Net:
+    """MobileNet v2: a signed tensor read by a depthwise convolution, which is rounded without an activation."""
+    net = Net()
+    first = net.conv_bn("a", net.input, 8)
+    net.heads(net.conv_bn_relu("c", net.bn("dw_bn", net.depthwise("dw", first, stride=2)), 8, 1))
+    return net
+
+
+def bottleneck() -> Net:
+    """ResNet-50: the sum rides on a 1x1 convolution; stride 2 in a fused branch and in the projection."""
+    net = Net()
+    stem = net.conv_bn_relu("stem", net.input, 8)
+    main = net.conv_bn("c", net.conv_bn_relu("b", net.conv_bn_relu("a", stem, 4, 1), 4, 3, 2), 16, 1)
+    first = net.add_relu("sum", main, net.conv_bn("shortcut", stem, 16, 1, 2))
+    strided = net.conv_bn("e", net.conv_bn_relu("d", first, 8), 16, 3, 2)
+    net.heads(net.add_relu("sum2", net.conv_bn("shortcut2", first, 16, 1, 2), strided))
+    return net
+
+
+def dilated() -> Net:
+    net = Net()
+    stem = net.conv_bn_relu("stem", net.input, 8)
+    wide = n.Conv2D("wide", (stem,), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), filters=8, use_bias=True)
+    net.heads(net.add_relu("sum", net.add(wide), stem))
+    return net
+
+
+NETWORKS: dict[str, Callable[[], Net]] = {
+    "conv-relu": blocks.conv_relu,
+    "conv-bn-relu": blocks.conv_bn_relu,
+    "linear": blocks.linear_then_conv,
+    "relu6": relu6,
+    "leaky": leaky,
+    "max-pool": blocks.max_pool,
+    "max-pool of the image": blocks.pool_of_image,
+    "concat": blocks.concat,
+    "concat, branch read twice": blocks.concat_of_read_branch,
+    "pad and depthwise": blocks.padded,
+    "linear depthwise": linear_depthwise,
+    "average pool": blocks.average,
+    "add of activations": blocks.add_of_activations,
+    "squeeze-excite": blocks.squeeze_excite,
+    "identity": lambda: residual(projection=False),
+    "projection": lambda: residual(projection=True),
+    "projection, read first": lambda: residual(projection=True, shortcut_first=True),
+    "bottleneck": bottleneck,
+    "dilated": dilated,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network with everything that was exported of it; ranges by trained node."""
+
+    graph: n.Graph
+    plan: QuantizationPlan
+    ranges: Mapping[str, float]
+    deployed: Deployed
+    clean: onnx.ModelProto
+    qdq: onnx.ModelProto
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(self.graph.input.shape, METADATA.classes, METADATA.box_scale, METADATA.box_offset)
+
+    def tensor_ranges(self) -> dict[str, float]:
+        """ONNX tensor -> range of what the plan quantizes, shared ranges included."""
+        found = {}
+        for trained in self.deployed.origin:
+            source, tensor = self.plan.range_source(trained), self.deployed.tensor_of(trained)
+            if source is not None and tensor is not None:
+                found[tensor] = self.ranges[source]
+        return found
+
+    def explicit(self) -> Int8Scheme:
+        return from_qdq(parse(self.qdq))
+
+    def implicit(self, more: Mapping[str, float] | None = None) -> Int8Scheme:
+        """The scheme with the cache of the plan's ranges, completed by `more`, tensor -> range."""
+        return from_cache(parse(self.clean), from_ranges({**(more or {}), **self.tensor_ranges()}).scales)
+
+    def expected(self, images: np.ndarray, integer_bias: Any = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Coverage and bbox by plain integer arithmetic."""
+        ranges = {self.deployed.origin[name]: amax for name, amax in self.ranges.items()}
+        kernels = [name for name in self.plan.weights if name in self.deployed.graph]
+        values = evaluate(self.deployed.graph, images, ranges, kernels, integer_bias)
+        return nchw(values["output_cov/Sigmoid"]), nchw(values["output_bbox"])
+
+
+def images_for(graph: n.Graph, count: int = 2, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(size=(count, *graph.input.shape)).astype(np.float32)
+
+
+def exported(net: Net, mode: Placement = "tensorrt", *, clip: float = 1.0, seed: int = 0) -> Exported:
+    """Export `net` with ranges of `clip` times the largest magnitudes on random images."""
+    graph = net.graph(seed=seed)
+    plan = place(graph, mode)
+    values = evaluate(graph, images_for(graph))
+    ranges = {name: clip * float(np.abs(values[name]).max()) for name in plan.activations}
+    deployed = deploy(graph)
+    return Exported(
+        graph, plan, ranges, deployed, to_onnx(deployed, METADATA), to_qdq_onnx(deployed, plan, ranges, METADATA)
+    )

@@ -1,0 +1,155 @@
+"""The integer network equals plain integer arithmetic in NumPy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from qatkit.engine.int8_lowering import lower
+from qatkit.engine.int8_scheme import Int8Scheme
+from qatkit.engine.onnx_runtime import OnnxEngine, open_session, wide_codes_are_exact
+from qatkit.graph import nodes as n
+from tests.engine.networks import NETWORKS, OUTPUTS, Exported, exported, images_for
+from tests.networks import Net
+
+needs_vnni = pytest.mark.skipif(
+    not wide_codes_are_exact(), reason="codes up to 255 overflow on this CPU, which therefore never gets them"
+)
+WIDE = [pytest.param(True, marks=needs_vnni, id="wide"), pytest.param(False, id="narrow")]
+
+
+def run(export: Exported, scheme: Int8Scheme, images: np.ndarray, *, wide: bool) -> tuple[np.ndarray, np.ndarray]:
+    engine = OnnxEngine(lower(scheme, wide_codes=wide), export.info, OUTPUTS, nhwc=True, threads=1)
+    return engine.predict(images)
+
+
+def with_integer_bias(export: Exported, scheme: Int8Scheme, *, wide: bool) -> list[str]:
+    """The convolutions that become QLinearConv, whose bias is an integer: with no sum and no curve behind.
+
+    A depthwise convolution of a signed tensor does so on CPUs that multiply wide codes only.
+    """
+    names = {tensor: node for node, tensor in export.deployed.tensors.items()}
+    found = [
+        names[conv]
+        for conv, block in scheme.blocks.items()
+        if block.addend is None and [op.kind for op in block.activation] in ([], ["Relu"], ["Clip"])
+    ]
+    return [name for name in found if wide or not reads_signed_depthwise(export.deployed.graph, name)]
+
+
+def reads_signed_depthwise(graph: n.Graph, name: str) -> bool:
+    node = graph[name]
+    return isinstance(node, n.DepthwiseConv2D) and isinstance(graph[node.inputs[0]], n.Conv2D)
+
+
+@pytest.mark.parametrize("wide", WIDE)
+@pytest.mark.parametrize("clip", [1.0, 0.4], ids=["whole range", "clipped"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_equals_integer_arithmetic(name: str, clip: float, wide: bool) -> None:
+    export = exported(NETWORKS[name](), clip=clip)
+    images = images_for(export.graph, 2, seed=1)
+    for scheme in (export.explicit(), export.implicit()):
+        cov, bbox = run(export, scheme, images, wide=wide)
+        expected_cov, expected_bbox = export.expected(images, with_integer_bias(export, scheme, wide=wide))
+        # One different code anywhere would show as 1e-3 or more.
+        assert_allclose(cov, expected_cov, atol=2e-5)
+        assert_allclose(bbox, expected_bbox, atol=2e-5 * np.abs(expected_bbox).max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_convolution_but_the_heads_runs_in_float(name: str, tmp_path: Path) -> None:
+    """Counted in what ONNX Runtime runs after its own optimizations."""
+    export = exported(NETWORKS[name]())
+    scheme = export.explicit()
+    open_session(lower(scheme, wide_codes=True), 1, optimized=tmp_path / "optimized.onnx")
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert kinds["QLinearConv"] == len(with_integer_bias(export, scheme, wide=True))
+    assert kinds["QLinearConv"] + kinds["MatMulIntegerToFloat"] == len(scheme.blocks) == len(export.plan.weights)
+    assert kinds["Conv"] + kinds["FusedConv"] == 2
+    # None of ONNX Runtime's own roundings slipped in.
+    assert not {kind for kind in kinds if kind.startswith("QLinear")} - {"QLinearConv"}
+
+
+@needs_vnni
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "linear depthwise"])
+def test_both_forms_of_signed_tensors_give_the_same_codes(name: str) -> None:
+    export = exported(NETWORKS[name]())
+    images = images_for(export.graph)
+    scheme = export.explicit()
+    for wide, narrow in zip(run(export, scheme, images, wide=True), run(export, scheme, images, wide=False)):
+        assert_allclose(wide, narrow, atol=2e-5 * np.abs(wide).max())
+
+
+def test_what_exceeds_the_range_is_clipped_to_127_codes() -> None:
+    """A chain of saturated tensors: 255, which uint8 could hold, must not appear."""
+    net = Net()
+    net.heads(net.relu("b_relu", net.conv("b", net.relu("a_relu", net.conv("a", net.input, 8)), 8, 1)))
+    export = exported(net, clip=0.05)
+    images = images_for(export.graph)
+    scheme = export.explicit()
+    model = lower(scheme, wide_codes=False)
+    codes = [node.output[0] for node in model.graph.node if node.op_type == "Min"]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None) for name in codes
+    )
+    for tensor in open_session(model, 1).run(codes, {"input_1:0": images}):
+        assert tensor.max() == 127
+    cov, _ = run(export, scheme, images, wide=False)
+    assert_allclose(cov, export.expected(images, with_integer_bias(export, scheme, wide=False))[0], atol=2e-5)
+
+
+def test_signed_codes_end_at_127_on_both_sides() -> None:
+    export = exported(NETWORKS["linear"](), clip=0.05)
+    model = lower(export.explicit(), wide_codes=True)
+    (signed,) = (node.output[0] for node in model.graph.node if node.op_type == "Max")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(signed, onnx.TensorProto.UINT8, None))
+    (codes,) = open_session(model, 1).run([signed], {"input_1:0": images_for(export.graph)})
+    assert (codes.min(), codes.max()) == (128 - 127, 255)
+
+
+@pytest.mark.parametrize("wide", WIDE)
+def test_a_channel_of_nearly_no_weight_keeps_its_bias(wide: bool) -> None:
+    """Pruned or dead channels: the bias in units of the integer sum would not fit into int32."""
+    net = Net()
+    net.heads(net.relu("b_relu", net.conv("b", net.relu("a_relu", net.conv("a", net.input, 4, bias=True)), 4)))
+    export = exported(net)
+    kernel, bias = export.graph.weight("a", "kernel").copy(), export.graph.weight("a", "bias").copy()
+    kernel[..., 1] *= 1e-12
+    kernel[..., 2] = 0
+    bias[1:3] = 0.7
+    weights = {**export.graph.weights, "a/kernel": kernel, "a/bias": bias}
+    net_graph = export.graph.with_weights(weights)
+    changed = exported_again(export, net_graph)
+    images = images_for(net_graph)
+    cov, bbox = run(changed, changed.explicit(), images, wide=wide)
+    expected_cov, expected_bbox = changed.expected(images, ["a", "b"])
+    assert_allclose(cov, expected_cov, atol=2e-5)
+    assert_allclose(bbox, expected_bbox, atol=2e-5 * np.abs(expected_bbox).max())
+
+
+def exported_again(export: Exported, graph: n.Graph) -> Exported:
+    """The export of the same network with other weights."""
+
+    class Fixed(Net):
+        def graph(self, *outputs: str, seed: int = 0) -> n.Graph:
+            return graph
+
+    return exported(Fixed())
+
+
+def test_the_same_image_gives_the_same_bits_alone_and_in_a_batch_with_any_number_of_threads() -> None:
+    export = exported(NETWORKS["projection"]())
+    images = images_for(export.graph, 3)
+    model = lower(export.explicit(), wide_codes=False)
+    engines = [OnnxEngine(model, export.info, OUTPUTS, nhwc=True, threads=threads) for threads in (1, 2)]
+    whole = [engine.predict(images) for engine in engines]
+    for first, second in zip(*whole):
+        assert_array_equal(first, second)
+    alone = engines[0].predict(images[1:2])
+    for first, second in zip(alone, whole[0]):
+        assert_array_equal(first[0], second[1])
