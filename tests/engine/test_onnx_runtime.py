@@ -1,0 +1,171 @@
+"""Engines of ONNX files: float, with a cache, with Q/DQ; and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from qatkit.engine.onnx_runtime import open_onnx, wide_codes_are_exact
+from qatkit.errors import ModelError, UsageError
+from qatkit.export.cache import from_ranges, write_cache
+from qatkit.export.deployed import deploy
+from qatkit.export.metadata import Metadata
+from qatkit.export.onnx_model import to_onnx
+from tests.engine.networks import METADATA, Exported, exported, images_for
+from tests.networks import residual
+from tests.reference_network import evaluate, nchw
+
+
+@pytest.fixture
+def export() -> Exported:
+    return exported(residual(projection=True))
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+def save_cache(export: Exported, path: Path) -> Path:
+    ranges = export.tensor_ranges()
+    write_cache(path, from_ranges(ranges), list(ranges))
+    return path
+
+
+def test_a_float_file_computes_the_network(export: Exported, tmp_path: Path) -> None:
+    engine = open_onnx(save(export.clean, tmp_path / "model.onnx"))
+    assert (engine.name, engine.precision, engine.report) == ("onnxruntime", "fp32", None)
+    assert engine.info.input_shape == (16, 24, 3)
+    assert (engine.info.classes, engine.info.box_scale, engine.info.box_offset) == (("car", "person"), 35.0, 0.5)
+    images = images_for(export.graph)
+    cov, bbox = engine.predict(images)
+    values = evaluate(export.graph, images)
+    assert_allclose(cov, nchw(values["output_cov/Sigmoid"]), atol=1e-5)
+    assert_allclose(bbox, nchw(values["output_bbox"]), atol=1e-4)
+
+
+def test_the_pair_of_file_and_cache_is_the_qdq_file(export: Exported, tmp_path: Path) -> None:
+    pair = open_onnx(save(export.clean, tmp_path / "model.onnx"), cal_cache=save_cache(export, tmp_path / "cal.bin"))
+    explicit = open_onnx(save(export.qdq, tmp_path / "model.qdq.onnx"), threads=1)
+    assert (pair.precision, explicit.precision) == ("int8-ptq", "int8-ptq")
+    images = images_for(export.graph)
+    for one, two in zip(pair.predict(images), explicit.predict(images)):
+        assert_array_equal(one, two)
+
+
+def test_the_report_counts_what_runs_in_integers(export: Exported, tmp_path: Path) -> None:
+    report = open_onnx(save(export.qdq, tmp_path / "model.qdq.onnx")).report
+    assert report is not None
+    assert report.summary() == "4 of 6 convolutions in integer arithmetic, 5 INT8 tensors"
+    assert report.operations == {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
+    assert list(report.floating) == ["output_bbox/BiasAdd:0", "output_cov/BiasAdd:0"]
+
+
+@pytest.mark.parametrize("qat, precision", [("no", "int8-ptq"), ("tensorrt", "int8-qat")])
+def test_the_precision_tells_how_the_ranges_were_found(
+    export: Exported, tmp_path: Path, qat: str, precision: str
+) -> None:
+    Metadata(METADATA.classes, 35.0, 0.5, 2, qat=qat).write(export.qdq)
+    assert open_onnx(save(export.qdq, tmp_path / "model.onnx")).precision == precision
+
+
+def test_images_of_another_size_are_refused(export: Exported, tmp_path: Path) -> None:
+    engine = open_onnx(save(export.clean, tmp_path / "model.onnx"))
+    with pytest.raises(UsageError, match=r"takes images \(16, 24, 3\), got \(16, 16, 3\)"):
+        engine.predict(np.zeros((1, 16, 16, 3), np.float32))
+
+
+def test_a_cache_with_a_qdq_file_is_refused(export: Exported, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has Q/DQ nodes"):
+        open_onnx(save(export.qdq, tmp_path / "model.onnx"), cal_cache=save_cache(export, tmp_path / "cal.bin"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model at all", b"\x08\x07" * 40])
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        open_onnx(path)
+
+
+def strange(export: Exported) -> onnx.ModelProto:
+    """A file of another tool: no metadata, other names."""
+    del export.clean.metadata_props[:]
+    return export.clean
+
+
+def spec_of(*classes: str) -> Any:
+    box = SimpleNamespace(scale=20.0, offset=0.25)
+    return SimpleNamespace(
+        model_config=SimpleNamespace(objective_set=SimpleNamespace(bbox=box)),
+        cost_function_config=SimpleNamespace(target_classes=[SimpleNamespace(name=name) for name in classes]),
+    )
+
+
+def test_a_strange_file_needs_the_spec(export: Exported, tmp_path: Path) -> None:
+    path = save(strange(export), tmp_path / "model.onnx")
+    with pytest.raises(UsageError, match="does not say what its classes are"):
+        open_onnx(path)
+    info = open_onnx(path, spec=spec_of("a", "b")).info
+    assert (info.classes, info.box_scale, info.box_offset) == (("a", "b"), 20.0, 0.25)
+
+
+def test_outputs_of_other_names_are_told_apart_by_their_channels(export: Exported, tmp_path: Path) -> None:
+    names = {"output_cov/Sigmoid:0": "first", "output_bbox/BiasAdd:0": "second"}
+    for item in (*export.clean.graph.node, export.clean.graph):
+        for value in item.output:
+            if isinstance(value, str):
+                continue
+            value.name = names[value.name]
+    for node in export.clean.graph.node:
+        node.output[:] = [names.get(name, name) for name in node.output]
+    cov, bbox = open_onnx(save(export.clean, tmp_path / "model.onnx")).predict(images_for(export.graph))
+    assert (cov.shape[1], bbox.shape[1]) == (2, 8)
+
+
+def test_a_file_that_is_no_detector_is_refused(export: Exported, tmp_path: Path) -> None:
+    del export.clean.graph.output[0]
+    with pytest.raises(ModelError, match="has 1 outputs"):
+        open_onnx(save(export.clean, tmp_path / "model.onnx"))
+
+
+def test_names_without_suffix_work_too(tmp_path: Path) -> None:
+    graph = residual(projection=False).graph()
+    deployed = deploy(graph, "uff")
+    path = save(to_onnx(deployed, METADATA), tmp_path / "model.onnx")
+    ranges = dict.fromkeys(deployed.tensors.values(), 4.0)
+    write_cache(tmp_path / "cal.bin", from_ranges(ranges), list(ranges))
+    report = open_onnx(path, cal_cache=tmp_path / "cal.bin").report
+    assert report is not None
+    assert report.integer == 3
+
+
+def test_an_older_opset_is_read(export: Exported, tmp_path: Path) -> None:
+    images = images_for(export.graph)
+    expected = open_onnx(save(export.clean, tmp_path / "new.onnx")).predict(images)
+    old = export.clean
+    old.opset_import[0].version = 12  # of its operations only Clip and Pad would differ
+    cache = save_cache(export, tmp_path / "cal.bin")
+    path = save(old, tmp_path / "old.onnx")
+    assert_allclose(open_onnx(path).predict(images)[0], expected[0], atol=1e-6)
+    report = open_onnx(path, cal_cache=cache).report
+    assert report is not None
+    assert report.integer == 4
+
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+
+
+@pytest.mark.skipif(
+    not CPU_FLAGS.exists() or "avx2" not in CPU_FLAGS.read_text(), reason="an x86 CPU tells its flags"
+)
+def test_the_probe_agrees_with_the_flags_of_the_cpu() -> None:
+    flags = CPU_FLAGS.read_text()
+    assert wide_codes_are_exact() == any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
