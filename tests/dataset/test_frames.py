@@ -199,3 +199,11 @@ def test_relative_paths_are_below_data_base_path(folder: Path, monkeypatch: pyte
     monkeypatch.setenv("DATA_BASE_PATH", str(folder.parent))
     config = _config(Path(folder.name))
     assert load_frames(config, CLASSES, "training").image_paths[0] == str(folder / "images" / "c.png")
+
+
+def test_files_are_sorted_whatever_order_the_file_system_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        f"{folder}/tfr-fold-{fold}" for fold in ("001-of-002-shard-00000-of-00002", "000-of-002-shard-00000-of-00002")
+    ]
+    monkeypatch.setattr("glob.glob", lambda *args, **kwargs: names)
+    assert [str(path) for path in record_files(f"{folder}/*")] == names[::-1]
