@@ -37,10 +37,8 @@ def read_hdf5(path: Path, classes: Sequence[str] = ()) -> Model:
     """
     with _opened(path) as file:
         if "model_config" not in file.attrs:
-            raise ModelError(f"{path}: holds weights only, no network", hint="it can serve as pretrained_model_file")
-        network = read_network(_description(file.attrs["model_config"]))
-        weights = _layer_weights(file)
-    return _model(path, network, weights, classes)
+            raise ModelError("holds weights only, no network", hint="it can serve as pretrained_model_file")
+        return _model(read_network(_description(file.attrs["model_config"])), _layer_weights(file), classes)
 
 
 def read_hdf5_weights(path: Path) -> LayerWeights:
@@ -49,38 +47,38 @@ def read_hdf5_weights(path: Path) -> LayerWeights:
         return _layer_weights(file)
 
 
-def _model(path: Path, network: KerasNetwork, weights: LayerWeights, classes: Sequence[str]) -> Model:
+def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str]) -> Model:
     names = {node.name for node in network.nodes}
     for output in _OUTPUTS:
         if output not in names:
-            raise ModelError(f"{path}: this is no DetectNet_v2 network: it has no {output}")
+            raise ModelError(f"this is no DetectNet_v2 network: it has no {output}")
     arrays = {}
     for node in network.nodes:
         for part in node.parts:
             if part not in weights.get(node.name, {}):
-                raise ModelError(f"{path}: layer {node.name}: its {part} is missing")
+                raise ModelError(f"layer {node.name}: its {part} is missing")
             arrays[f"{node.name}/{part}"] = weights[node.name][part]
     graph = Graph(network.name, network.nodes, arrays, _OUTPUTS)
     count = graph.shape("output_cov")[2]
     if graph.shape("output_bbox")[2] != 4 * count:
-        raise ModelError(f"{path}: output_bbox should have {4 * count} channels, as output_cov has {count}")
+        raise ModelError(f"output_bbox should have {4 * count} channels, as output_cov has {count}")
     if classes and len(classes) != count:
-        raise ModelError(f"{path}: the network has {count} classes, not {len(classes)} ({', '.join(classes)})")
+        raise ModelError(f"the network has {count} classes, not {len(classes)} ({', '.join(classes)})")
     return Model(
         graph=graph,
         classes=tuple(classes) or tuple(f"class_{index}" for index in range(count)),
-        ranges=_ranges(path, network, weights),
+        ranges=_ranges(network, weights),
         plan=_plan(network),
     )
 
 
-def _ranges(path: Path, network: KerasNetwork, weights: LayerWeights) -> dict[str, float]:
+def _ranges(network: KerasNetwork, weights: LayerWeights) -> dict[str, float]:
     """Node -> amax, from the quantizers' `scaling_factor`."""
     ranges = {}
     for layer, node in (*network.qdq.items(), *network.quantized_inputs.items()):
         factor = weights.get(layer, {}).get("scaling_factor")
         if factor is None or factor.size != 1:
-            raise ModelError(f"{path}: layer {layer}: its scaling_factor should be one number")
+            raise ModelError(f"layer {layer}: its scaling_factor should be one number")
         ranges[node] = float(abs(factor.reshape(())))
     return {node.name: ranges[node.name] for node in network.nodes if node.name in ranges}
 
@@ -101,7 +99,7 @@ def _plan(network: KerasNetwork) -> dict[str, Any] | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file at `path`; whatever h5py finds wrong with it becomes a ModelError."""
+    """The file at `path`; whatever is found wrong with it becomes a ModelError that names it."""
     if path.is_dir():
         raise ModelError(f"{path}: this is a folder, not a model file")
     if not path.exists():
@@ -110,7 +108,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except ModelError as error:
-        raise ModelError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        raise ModelError(f"{path}: {error}") from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: this HDF5 file is damaged: {error}") from error
 
