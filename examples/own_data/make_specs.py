@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--qat_rate_factor", type=float, default=0.2, help="of --rate, for quantization-aware training")
     add("--foreground_weight", type=float, default=0.5, help="coverage_foreground_weight")
     add("--coverage_radius", type=float, default=0.6, help="cov_radius_x and cov_radius_y")
+    add("--autoweighting", action=argparse.BooleanOptionalAction, default=False, help="enable_autoweighting")
     add("--pretrained", default="", help="model whose backbone the first training starts from")
     add("--seed", type=int, default=42)
     add("--zoom", type=float, nargs=2, default=(0.8, 1.25), help="zoom_min and zoom_max")
@@ -165,7 +166,7 @@ evaluation_config {{
   average_precision_mode: INTEGRATE
 {"".join(evaluation(name) for name in classes)}}}
 cost_function_config {{
-{"".join(target_class(name, args.foreground_weight) for name in classes)}  enable_autoweighting: true
+{"".join(target_class(name, args.foreground_weight) for name in classes)}  enable_autoweighting: {str(args.autoweighting).lower()}
   max_objective_weight: 0.9999
   min_objective_weight: 0.0001
 }}

@@ -74,9 +74,9 @@ def export(**flags: Any) -> None:
     """
     from qatkit.errors import EnvironmentProblem
     from qatkit.export.export import plan_of
-    from qatkit.graph.model_file import load_model
+    from qatkit.graph.pretrained import read_model
     from qatkit.progress import info
-    from qatkit.spec import load_experiment
+    from qatkit.spec import class_names, load_experiment
     from qatkit.status import StatusLog
     from qatkit.workflow.export import export_model, write_ds_config
 
@@ -86,7 +86,7 @@ def export(**flags: Any) -> None:
         )
     options = _options(flags)
     spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
-    model = load_model(flags["model_path"], flags["key"] or None)
+    model = read_model(flags["model_path"], flags["key"] or None, class_names(spec) if spec is not None else ())
     if flags["show_plan"]:
         info(plan_of(model, options).describe())
         return

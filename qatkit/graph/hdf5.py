@@ -47,6 +47,11 @@ def read_hdf5_weights(path: Path) -> LayerWeights:
         return _layer_weights(file)
 
 
+def unnamed_classes(count: int) -> tuple[str, ...]:
+    """What the classes of a file without names are called."""
+    return tuple(f"class_{index}" for index in range(count))
+
+
 def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str]) -> Model:
     names = {node.name for node in network.nodes}
     for output in _OUTPUTS:
@@ -66,7 +71,7 @@ def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str])
         raise ModelError(f"the network has {count} classes, not {len(classes)} ({', '.join(classes)})")
     return Model(
         graph=graph,
-        classes=tuple(classes) or tuple(f"class_{index}" for index in range(count)),
+        classes=tuple(classes) or unnamed_classes(count),
         ranges=_ranges(network, weights),
         plan=_plan(network),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qatkit.errors import ModelError
 from qatkit.graph.build import BBOX, COV
 from qatkit.graph.foreign import HDF5_SIGNATURE
-from qatkit.graph.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights
+from qatkit.graph.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights, unnamed_classes
 from qatkit.graph.model_file import Model, load_model
 from qatkit.graph.nodes import Graph, Node
 
@@ -55,9 +55,15 @@ class BackboneReport:
 def read_model(path: Path, key: str | None = None, classes: Sequence[str] = ()) -> Model:
     """The model in a qatkit `.tlt` or a TAO 5 `.hdf5` file, told apart by their content.
 
-    classes: names for the classes of an .hdf5, which stores none. Raises ModelError as `load_model`, `read_hdf5` do.
+    classes: names for the classes of an .hdf5, which stores none, and of a .tlt that was made of one.
+    Raises ModelError as `load_model` and `read_hdf5` do.
     """
-    return read_hdf5(path, classes) if _is_hdf5(path) else load_model(path, key)
+    if _is_hdf5(path):
+        return read_hdf5(path, classes)
+    model = load_model(path, key)
+    if model.classes == unnamed_classes(len(classes)):
+        return replace(model, classes=tuple(classes))
+    return model
 
 
 def load_backbone(graph: Graph, path: Path, key: str | None = None) -> tuple[Graph, BackboneReport]:

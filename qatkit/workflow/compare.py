@@ -16,7 +16,8 @@ from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, export
 from qatkit.files import check_writable, write_json
-from qatkit.graph.model_file import Model, load_model
+from qatkit.graph.model_file import Model
+from qatkit.graph.pretrained import read_model
 from qatkit.progress import info, table
 from qatkit.spec import Experiment, class_names
 from qatkit.workflow.engines import open_engine
@@ -58,7 +59,7 @@ def compare(
         raise UsageError("two models have the same name", hint="-m NAME=PATH gives a name")
     frames = load_split(spec)
     images = images_from_spec(spec, _CALIBRATION_IMAGES)
-    loaded = [(name, load_model(path, key or None)) for name, path in models]
+    loaded = [(name, read_model(path, key or None, class_names(spec))) for name, path in models]
     candidates = [
         candidate
         for name, model in loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qatkit.engine.base import Engine
 from qatkit.errors import ModelError, UsageError
-from qatkit.spec import Experiment
+from qatkit.spec import Experiment, class_names
 
 
 def open_engine(
@@ -32,7 +32,7 @@ def open_engine(
 
         import_tensorflow()
         from qatkit.engine.keras import KerasEngine
-        from qatkit.graph.model_file import load_model
+        from qatkit.graph.pretrained import read_model
 
-        return KerasEngine.from_model(load_model(path, key or None))
+        return KerasEngine.from_model(read_model(path, key or None, class_names(spec) if spec is not None else ()))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")

@@ -15,7 +15,7 @@ from qatkit.engine.base import Engine
 from qatkit.errors import DataError, UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 from qatkit.export.deployed import deploy
-from qatkit.export.export import ExportOptions, ExportReport, export
+from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export
 from qatkit.graph.model_file import Model
 from qatkit.progress import info, track
 from qatkit.spec import ClusteringConfig, Experiment, class_names
@@ -68,7 +68,8 @@ def export_model(
     """Export `model`, then compare what was written with the Keras model and print the largest difference."""
     report = export(model, output, options, images)
     sample = _sample(model, images)
-    _compare(replace(model, plan=None, ranges={}), report.onnx, sample, "float ONNX against Keras")
+    floating = replace(model, graph=deployed_weights(model, options), plan=None, ranges={})
+    _compare(floating, report.onnx, sample, "float ONNX against Keras")
     if report.qdq is not None and report.source == "qat":
         _compare(model, report.qdq, sample, "INT8 ONNX against fake-quantized Keras")
     return report

@@ -17,11 +17,12 @@ from qatkit.dataset.frames import load_frames
 from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.rasterizer import Rasterizer
-from qatkit.errors import ModelError, UsageError
+from qatkit.errors import ModelError, QatkitError, UsageError
 from qatkit.files import write_text
 from qatkit.graph.build import block_of, build
-from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
+from qatkit.graph.pretrained import load_backbone, read_model
 from qatkit.progress import info, warn
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
@@ -33,7 +34,7 @@ from qatkit.training.cost import CostConfig
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.keras_model import KerasGraph, to_keras
 from qatkit.training.loop import Plan, Trainer
-from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing, from_spec
+from qatkit.training.schedule import from_spec
 from qatkit.training.step import Stepper
 from qatkit.workflow.locking import locked
 from qatkit.workflow.validation import Validator
@@ -71,11 +72,15 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
         write_text(results / "experiment_spec.txt", to_text(spec))
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
-        return _Run(options, spec, status).run()
+        try:
+            return _Run(options, spec, status).run()
+        except QatkitError as error:
+            status.write("FAILURE", str(error))
+            raise
 
 
 class _Run:
-    """One run; its parts are built in the order that `__init__` lists."""
+    """One run: what it trains on, and what it starts from."""
 
     def __init__(self, options: TrainOptions, spec: Experiment, status: StatusLog) -> None:
         self.options = options
@@ -134,7 +139,8 @@ class _Run:
         """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights."""
         config = self.spec.model_config
         if config.load_graph:
-            return self._checked(load_model(Path(config.pretrained_model_file), self.options.key or None))
+            path = Path(config.pretrained_model_file)
+            return self._checked(read_model(path, self.options.key or None, self.classes))
         graph = build(config, self.input_shape, len(self.classes), self.spec.random_seed)
         if config.pretrained_model_file:
             graph = self._with_pretrained_backbone(graph)
@@ -142,8 +148,6 @@ class _Run:
         return Model(graph, self.classes, bbox.scale, bbox.offset)
 
     def _with_pretrained_backbone(self, graph: Graph) -> Graph:
-        from qatkit.graph.pretrained import load_backbone
-
         graph, report = load_backbone(graph, Path(self.spec.model_config.pretrained_model_file), self.options.key)
         info(report.summary())
         return graph
@@ -206,7 +210,8 @@ class _Run:
         stepper = Stepper(network, rasterizer, cost, config, self.strategy, self._frozen(network.graph))
         plan = self._plan()
         validator = Validator(self.spec, stepper, self.validation_frames)
-        return Trainer(plan, stepper, self._schedule(plan), self.options.results, self.status, validator)
+        schedule = from_spec(config.learning_rate, plan.steps_per_epoch)
+        return Trainer(plan, stepper, schedule, self.options.results, self.status, validator)
 
     def _plan(self) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
@@ -220,10 +225,6 @@ class _Run:
             validation_period=evaluation.validation_period_during_training,
             frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
         )
-
-    def _schedule(self, plan: Plan) -> SoftStartAnnealing | EarlyStopping:
-        config = self.spec.training_config.learning_rate
-        return from_spec(config, plan.steps_per_epoch)
 
     def _frozen(self, graph: Graph) -> set[str]:
         """Names of the convolutions in the blocks that the spec freezes."""
