@@ -34,13 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Int8Report:
-    """What of a network runs in INT8. convs: all convolutions. integer: those computed with integer arithmetic.
+    """What of a network runs in INT8.
 
-    tensors: number of tensors held as codes. floating: output of each other convolution -> why it is not.
-    operations: the integer operations of the network that runs, by kind.
+    convs: all convolutions. quantized: those that read and write INT8 tensors with an INT8 kernel. integer: those of
+    them that integer operations compute; the others (depthwise ones with a curved activation) multiply the same codes
+    in float, which is as exact. tensors: number of tensors held as codes. floating: output of each convolution that is
+    not quantized -> why. operations: the integer operations, by kind.
     """
 
     convs: int
+    quantized: int
     integer: int
     tensors: int
     floating: dict[str, str]
@@ -48,7 +51,10 @@ class Int8Report:
 
     def summary(self) -> str:
         """One line."""
-        return f"{self.integer} of {self.convs} convolutions in integer arithmetic, {self.tensors} INT8 tensors"
+        return (
+            f"{self.quantized} of {self.convs} convolutions in INT8, {self.integer} of them by integer operations; "
+            f"{self.tensors} INT8 tensors"
+        )
 
 
 class OnnxEngine:
@@ -207,6 +213,7 @@ def _report(scheme: Int8Scheme, model: onnx.ModelProto) -> Int8Report:
     integer = {kind: kinds[kind] for kind in ("QLinearConv", "MatMulIntegerToFloat") if kinds[kind]}
     return Int8Report(
         convs=sum(op.kind == "Conv" for op in scheme.graph.ops),
+        quantized=len(scheme.blocks),
         integer=sum(integer.values()),
         tensors=len(scheme.scales),
         floating=dict(scheme.floating),

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qatkit.errors import UsageError
+from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import DEFAULT_TENSORRT, CalibrationCache, from_ranges, write_cache, write_ranges_json
 from qatkit.export.calibrate import calibrate
 from qatkit.export.deployed import Deployed, deploy
@@ -21,6 +21,9 @@ from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
 from qatkit.graph.model_file import Model
+from qatkit.graph.nodes import Graph
+from qatkit.quantization.blocks import fused_blocks
+from qatkit.quantization.folding import on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 
 DataType = Literal["fp32", "fp16", "int8"]
@@ -80,9 +83,27 @@ class _Quantized:
 
 def plan_of(model: Model, options: ExportOptions) -> QuantizationPlan:
     """The placement that an INT8 export of `model` uses: that of its training, or a new one."""
-    if model.plan is not None and not options.force_ptq:
-        return QuantizationPlan.from_json(model.plan)
+    if model.plan is not None and uses_qat(model, options):
+        plan = QuantizationPlan.from_json(model.plan)
+        plan.check(model.graph)
+        return plan
     return place(model.graph, options.placement, options.skip_layers)
+
+
+def uses_qat(model: Model, options: ExportOptions) -> bool:
+    """Whether an INT8 export of `model` takes the ranges of its training."""
+    return model.is_qat and not options.force_ptq
+
+
+def deployed_weights(model: Model, options: ExportOptions) -> Graph:
+    """The network with the weights that are written.
+
+    Those of a QAT model are INT8 codes times their scale, as in training's forward pass: from such a float kernel
+    every TensorRT finds the same codes, whatever its rounding does to a weight half-way between two.
+    """
+    if options.data_type == "int8" and uses_qat(model, options):
+        return on_grid(model.graph, plan_of(model, options).weights)
+    return model.graph
 
 
 def export(model: Model, output: Path, options: ExportOptions, images: Images | None = None) -> ExportReport:
@@ -91,7 +112,7 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
     images: batches [B, H, W, C] in 0..1 for calibration. Everything is computed before anything is written.
     Raises UsageError when INT8 needs images and there are none, ModelError when a network cannot be exported.
     """
-    deployed = deploy(model.graph, options.tensor_names)
+    deployed = deploy(deployed_weights(model, options), options.tensor_names)
     metadata = metadata_of(model, options)
     clean = to_onnx(deployed, metadata)
     if options.data_type != "int8":
@@ -103,7 +124,7 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
     write_bytes(output, clean.SerializeToString())
     write_bytes(qdq, explicit.SerializeToString())
     if options.cal_cache_file is not None:
-        write_cache(options.cal_cache_file, quantized.cache, list(deployed.tensors.values()))
+        write_cache(options.cal_cache_file, quantized.cache, tensors_of(clean))
     if options.cal_json_file is not None:
         write_ranges_json(options.cal_json_file, quantized.cache.ranges)
     return ExportReport(
@@ -117,11 +138,17 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
     )
 
 
+def tensors_of(network: onnx.ModelProto) -> list[str]:
+    """Names of the input and of every tensor that an operation makes."""
+    made = [name for node in network.graph.node for name in node.output]
+    return [network.graph.input[0].name, *made]
+
+
 def metadata_of(model: Model, options: ExportOptions) -> Metadata:
     """What the ONNX of `model` says about itself."""
     graph = model.graph
     stride = graph.input.shape[0] // graph.shape(graph.outputs[0])[0]
-    qat = str(model.plan["placement"]) if model.plan is not None and not options.force_ptq else "no"
+    qat = plan_of(model, options).placement if uses_qat(model, options) else "no"
     return Metadata(model.classes, model.box_scale, model.box_offset, stride, qat)
 
 
@@ -129,7 +156,7 @@ def _quantize(
     model: Model, deployed: Deployed, clean: onnx.ModelProto, options: ExportOptions, images: Images | None
 ) -> _Quantized:
     plan = plan_of(model, options)
-    trained = model.is_qat and not options.force_ptq
+    trained = uses_qat(model, options)
     measured: dict[str, float] = {}
     if images is not None and (not trained or options.cal_scope == "all"):
         measured = calibrate(clean, images, options.calibrator)
@@ -137,13 +164,19 @@ def _quantize(
         raise UsageError(
             "INT8 by calibration needs images", hint="--cal_image_dir, or -e with the spec of the training data"
         )
-    ranges = dict(model.ranges) if trained else _by_node(deployed, measured, plan)
+    ranges = _trained_ranges(model, plan) if trained else _by_node(deployed, measured, plan)
     by_tensor = _by_tensor(deployed, plan, ranges, measured)
-    if trained and options.cal_scope == "qat":
-        by_tensor = {name: amax for name, amax in by_tensor.items() if name not in measured}
+    for name in _left_float(model.graph, plan):
+        by_tensor.pop(deployed.tensor_of(name) or "", None)
     uncovered = tuple(name for name in deployed.tensors.values() if name not in by_tensor)
     cache = from_ranges(by_tensor, options.trt_version)
     return _Quantized("qat" if trained else "ptq", plan, ranges, cache, uncovered)
+
+
+def _trained_ranges(model: Model, plan: QuantizationPlan) -> dict[str, float]:
+    if missing := [name for name in plan.activations if name not in model.ranges]:
+        raise ModelError(f"layer {missing[0]}: the model has no range for its output", hint="train it with QAT again")
+    return dict(model.ranges)
 
 
 def _by_node(deployed: Deployed, measured: Mapping[str, float], plan: QuantizationPlan) -> dict[str, float]:
@@ -161,8 +194,19 @@ def _by_tensor(
         source, tensor = plan.range_source(trained), deployed.tensor_of(trained)
         if source is not None and tensor is not None:
             planned[tensor] = ranges[source]
-    return {
-        tensor: planned.get(tensor, measured.get(tensor, 0.0))
-        for tensor in deployed.tensors.values()
-        if tensor in planned or tensor in measured
-    }
+    # Measured is every tensor of the file, those inside a swish or a sum of three too.
+    both = {**measured, **planned}
+    return {tensor: both[tensor] for tensor in measured or deployed.tensors.values() if tensor in both}
+
+
+def _left_float(graph: Graph, plan: QuantizationPlan) -> list[str]:
+    """Nodes of skipped convolutions whose output nothing quantized reads: without a scale TensorRT keeps them float.
+
+    A skipped convolution between INT8 layers has scales on both sides; implicit quantization cannot spare it.
+    """
+    skipped = (
+        block
+        for block in fused_blocks(graph)
+        if plan.skip and block.is_conv and block.first.name not in plan.weights and block.end not in graph.outputs
+    )
+    return [node.name for block in skipped if plan.range_source(block.end) is None for node in block.nodes]

@@ -65,9 +65,11 @@ def to_qdq_onnx(
     """
     scales = {}
     for name in plan.activations:
+        node = deployed.origin.get(name)
+        if node is None:  # merged into its reader
+            continue
         amax = ranges.get(name)
         if amax is None or not 0 < amax < np.inf:
             raise ModelError(f"layer {name}: there is no quantization range for its output, found {amax}")
-        if (node := deployed.origin.get(name)) is not None:
-            scales[node] = amax
+        scales[node] = amax
     return build_model(_QdqWriter(deployed, scales, plan.weights), metadata)

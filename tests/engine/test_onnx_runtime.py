@@ -62,7 +62,7 @@ def test_the_pair_of_file_and_cache_is_the_qdq_file(export: Exported, tmp_path: 
 def test_the_report_counts_what_runs_in_integers(export: Exported, tmp_path: Path) -> None:
     report = open_onnx(save(export.qdq, tmp_path / "model.qdq.onnx")).report
     assert report is not None
-    assert report.summary() == "4 of 6 convolutions in integer arithmetic, 5 INT8 tensors"
+    assert report.summary() == "4 of 6 convolutions in INT8, 4 of them by integer operations; 5 INT8 tensors"
     assert report.operations == {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
     assert list(report.floating) == ["output_bbox/BiasAdd:0", "output_cov/BiasAdd:0"]
 
