@@ -6,5 +6,5 @@ cd "$(dirname "$0")/.."
 bash examples/install.sh
 export PATH="$PWD/.venv/bin:$PATH"
 rm -rf quickstart
-python examples/make_synthetic.py quickstart/data --train 240 --val 80 --width 320 --height 192 --seed 0
+python examples/make_synthetic.py quickstart/data --train 200 --val 80 --width 320 --height 192 --seed 0
 bash examples/own_data/run.sh quickstart/data quickstart --layers 10 --epochs 16 --retrain_epochs 8 --qat_epochs 4
