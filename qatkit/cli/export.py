@@ -75,7 +75,8 @@ def export(**flags: Any) -> None:
     from qatkit.errors import EnvironmentProblem
     from qatkit.export.export import plan_of
     from qatkit.graph.pretrained import read_model
-    from qatkit.progress import info
+    from qatkit.progress import info, table
+    from qatkit.quantization.placement import explain
     from qatkit.spec import class_names, load_experiment
     from qatkit.status import StatusLog
     from qatkit.workflow.export import export_model, write_ds_config
@@ -88,7 +89,8 @@ def export(**flags: Any) -> None:
     spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
     model = read_model(flags["model_path"], flags["key"] or None, class_names(spec) if spec is not None else ())
     if flags["show_plan"]:
-        info(plan_of(model, options).describe())
+        plan = plan_of(model, options)
+        table(["layer", "operations", "kernel", "output"], explain(model.graph, plan), title=plan.summary())
         return
     output = _output(flags)
     images = _images(flags, spec, model) if options.data_type == "int8" else None

@@ -22,7 +22,6 @@ from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
 from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import Graph
-from qatkit.quantization.blocks import fused_blocks
 from qatkit.quantization.folding import on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 
@@ -36,8 +35,10 @@ class ExportOptions:
     """What to write.
 
     cal_cache_file, cal_json_file: INT8 only. force_ptq: calibrate on images even if the model has QAT ranges.
-    calibrator, placement, skip_layers: of post-training quantization. cal_scope: whether the cache of a QAT model
-    also covers the tensors that QAT leaves out, with measured ranges ("all"), or not ("qat").
+    calibrator, placement, skip_layers: of post-training quantization; with skipped layers the cache lists only what
+    the plan quantizes (a layer between INT8 layers has scales on both sides; only the Q/DQ file spares it).
+    cal_scope: whether the cache of a QAT model also covers the tensors that QAT leaves out, with measured ranges
+    ("all"), or not ("qat").
     trt_version: of the TensorRT that reads the cache. tensor_names: "onnx" (`input_1:0`) or "uff" (`input_1`).
     """
 
@@ -82,10 +83,17 @@ class _Quantized:
 
 
 def plan_of(model: Model, options: ExportOptions) -> QuantizationPlan:
-    """The placement that an INT8 export of `model` uses: that of its training, or a new one."""
+    """The placement that an INT8 export of `model` uses: that of its training, or a new one.
+
+    Raises UsageError when `options` want another one than the model was trained with, or skip unknown layers.
+    """
     if model.plan is not None and uses_qat(model, options):
         plan = QuantizationPlan.from_json(model.plan)
         plan.check(model.graph)
+        if options.skip_layers or (options.placement == "tao" and plan.placement != "tao"):
+            raise UsageError(
+                "a QAT model keeps the placement it was trained with", hint="--force_ptq places anew, by calibration"
+            )
         return plan
     return place(model.graph, options.placement, options.skip_layers)
 
@@ -165,9 +173,8 @@ def _quantize(
             "INT8 by calibration needs images", hint="--cal_image_dir, or -e with the spec of the training data"
         )
     ranges = _trained_ranges(model, plan) if trained else _by_node(deployed, measured, plan)
-    by_tensor = _by_tensor(deployed, plan, ranges, measured)
-    for name in _left_float(model.graph, plan):
-        by_tensor.pop(deployed.tensor_of(name) or "", None)
+    # Implicit quantization takes every tensor with a scale for INT8: a skipped layer must not get one that way.
+    by_tensor = _by_tensor(deployed, plan, ranges, {} if plan.skip else measured)
     uncovered = tuple(name for name in deployed.tensors.values() if name not in by_tensor)
     cache = from_ranges(by_tensor, options.trt_version)
     return _Quantized("qat" if trained else "ptq", plan, ranges, cache, uncovered)
@@ -197,16 +204,3 @@ def _by_tensor(
     # Measured is every tensor of the file, those inside a swish or a sum of three too.
     both = {**measured, **planned}
     return {tensor: both[tensor] for tensor in measured or deployed.tensors.values() if tensor in both}
-
-
-def _left_float(graph: Graph, plan: QuantizationPlan) -> list[str]:
-    """Nodes of skipped convolutions whose output nothing quantized reads: without a scale TensorRT keeps them float.
-
-    A skipped convolution between INT8 layers has scales on both sides; implicit quantization cannot spare it.
-    """
-    skipped = (
-        block
-        for block in fused_blocks(graph)
-        if plan.skip and block.is_conv and block.first.name not in plan.weights and block.end not in graph.outputs
-    )
-    return [node.name for block in skipped if plan.range_source(block.end) is None for node in block.nodes]

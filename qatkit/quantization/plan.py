@@ -65,11 +65,14 @@ class QuantizationPlan:
         """The node whose range the output of `name` has: itself, another one, or none."""
         return name if name in self.activations else self.shared.get(name)
 
+    def summary(self) -> str:
+        """The plan in one line."""
+        kernels = f"{len(self.weights)} kernels (per channel)"
+        return f"placement {self.placement}: {len(self.activations)} tensors, {kernels}"
+
     def describe(self) -> str:
-        """The plan as text."""
-        lines = [
-            f"placement {self.placement}: {len(self.activations)} tensors, {len(self.weights)} kernels (per channel)"
-        ]
+        """The plan as text, a line per tensor and kernel."""
+        lines = [self.summary()]
         lines += [f"  output of {name}" for name in self.activations]
         lines += [f"  kernel of {name}" for name in self.weights]
         lines += [f"  output of {name} has the range of {source}" for name, source in self.shared.items()]
