@@ -98,20 +98,15 @@ def to_keras(
         node_policy = "float32" if node.name in graph.heads else policy
         inputs = [_padded(node, graph, tensors[name], node_policy) for name in node.inputs]
         layer = _layer(node, graph.input_shapes(node), node_policy)
-        layer.build(inputs[0].shape if len(inputs) == 1 else [tensor.shape for tensor in inputs])
+        merging = isinstance(node, (Add, Multiply, Concat))  # Keras wants a list there, also of a single tensor
+        layer.build([tensor.shape for tensor in inputs] if merging else inputs[0].shape)
         variables.update(_variables(node, layer))
         built[node.name] = layer = wrap(node, layer) if wrap is not None else layer
-        tensors[node.name] = _call(node, layer, inputs)
+        tensors[node.name] = layer(inputs if merging else inputs[0])
     model = tf_keras.Model(source, [tensors[name] for name in graph.outputs], name=graph.name)
     network = KerasGraph(graph, model, variables, built)
     network.write(graph.weights)
     return network
-
-
-def _call(node: Node, layer: tf_keras.layers.Layer, inputs: list[Any]) -> Any:
-    if isinstance(node, BatchNorm) and node.frozen:
-        return layer(inputs[0], training=False)
-    return layer(inputs if len(inputs) > 1 else inputs[0])
 
 
 def _keras_name(name: str) -> str:
@@ -158,8 +153,10 @@ _Options = dict[str, Any]
 _LAYERS: dict[type[Node], Callable[[Any, _Options], tf_keras.layers.Layer]] = {
     Conv2D: lambda node, options: layers.Conv2D(node.filters, node.kernel_size, **options),
     DepthwiseConv2D: lambda node, options: layers.DepthwiseConv2D(node.kernel_size, **options),
+    # Not trainable: Keras then uses and keeps the statistics, whatever the phase. Gamma and beta learn nevertheless,
+    # because `Stepper` chooses what is trained by itself.
     BatchNorm: lambda node, options: layers.BatchNormalization(
-        momentum=node.momentum, epsilon=node.epsilon, **options
+        momentum=node.momentum, epsilon=node.epsilon, trainable=not node.frozen, **options
     ),
     MaxPool: lambda node, options: layers.MaxPooling2D(node.kernel_size, node.strides, **options),
     AvgPool: lambda node, options: layers.AveragePooling2D(node.kernel_size, node.strides, **options),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from qatkit.errors import DivergedError
+from qatkit.errors import DivergedError, ModelError
 from qatkit.progress import info, track
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
@@ -86,8 +86,11 @@ class Trainer:
         if path is None:
             return 0
         progress, arrays, extra = checkpoint.load_checkpoint(path, self.plan.run)
-        self.stepper.restore(arrays)
-        self.stepper.network.restore(arrays)
+        try:
+            self.stepper.restore(arrays)
+            self.stepper.network.restore(arrays)
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{path}: made by another version of qatkit", hint="train with --restart") from error
         if isinstance(self._schedule, EarlyStopping):
             vars(self._schedule).update(extra["early_stopping"])
         self._step = progress.step
@@ -121,10 +124,7 @@ class Trainer:
             moving = self._step < plan.frozen_from * plan.steps
             results.append(self.stepper(batch, self._rate(), moving=moving))
             if not math.isfinite(results[-1].loss):
-                raise DivergedError(
-                    f"training diverged: the loss of step {self._step} (epoch {epoch}) is {results[-1].loss}",
-                    hint="lower max_learning_rate; the last checkpoint was kept",
-                )
+                raise _diverged(f"the loss of step {self._step} (epoch {epoch}) is {results[-1].loss}")
             self._step += 1
         self._update_objective_weights(results)
         self._report_epoch(epoch, results, time.monotonic() - started)
@@ -167,6 +167,8 @@ class Trainer:
         return rate
 
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
+        if not math.isfinite(result.cost):
+            raise _diverged(f"the validation cost after epoch {epoch} is {result.cost}")
         if isinstance(self._schedule, EarlyStopping):
             self._schedule.validated(result.cost, epoch, self._step)
         listed = ", ".join(
@@ -187,7 +189,17 @@ class Trainer:
         if isinstance(self._schedule, EarlyStopping):
             extra["early_stopping"] = asdict(self._schedule)
         arrays = {**self.stepper.network.state(), **self.stepper.state()}
+        # The last update may have gone wrong after a loss that was still a number.
+        broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:
+            raise _diverged(f"{broken[0]} is not finite after epoch {epoch}")
         checkpoint.save_checkpoint(self._results, Progress(self.plan.run, self._step, epoch), arrays, extra)
+
+
+def _diverged(what: str) -> DivergedError:
+    return DivergedError(
+        f"training diverged: {what}", hint="lower max_learning_rate; the checkpoint before it was kept"
+    )
 
 
 def _take(batches: Iterator[dict[str, tf.Tensor]], count: int) -> Iterator[dict[str, tf.Tensor]]:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from qatkit.errors import EnvironmentProblem, ModelError, UsageError
+from qatkit.training.checkpoint import (
+    Progress,
+    fingerprint,
+    latest,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+)
+
+ARRAYS = {
+    "model/conv/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "iterations": np.array(7, np.int64),
+    "empty": np.zeros((0, 4), np.float32),
+}
+
+
+def at(epoch: int, run: str = "run") -> Progress:
+    return Progress(run, step=10 * epoch, epoch=epoch)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    assert latest(tmp_path) is None
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    extra = {"early_stopping": {"best_cost": float("inf"), "annealing": False}}
+    path = save_checkpoint(tmp_path, at(3), ARRAYS, extra)
+    assert path == latest(tmp_path) == tmp_path / "model.epoch-3.ckpt"
+    progress, arrays, found = load_checkpoint(path, "run")
+    assert (progress, found) == (at(3), extra)
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in arrays.items():
+        assert array.dtype == ARRAYS[name].dtype
+        assert_array_equal(array, ARRAYS[name])
+
+
+def test_the_newest_two_are_kept_counted_by_number(tmp_path: Path) -> None:
+    for epoch in (8, 9, 10, 11):
+        save_checkpoint(tmp_path, at(epoch), ARRAYS)
+    assert names(tmp_path) == ["model.epoch-10.ckpt", "model.epoch-11.ckpt"]
+    assert latest(tmp_path) == tmp_path / "model.epoch-11.ckpt"
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    others = ["model.epoch-5.hdf5", "model.epoch-5.ckpt.bak", "xmodel.epoch-7.ckpt", ".model.epoch-9.ckpt.12.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    assert latest(tmp_path) is None
+    save_checkpoint(tmp_path, at(1), ARRAYS)
+    remove_checkpoints(tmp_path)
+    assert names(tmp_path) == sorted(others)
+
+
+def test_another_training_is_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, at(1), ARRAYS)
+    with pytest.raises(UsageError, match=r"model\.epoch-1\.ckpt: .* another spec.*--restart"):
+        load_checkpoint(path, "other")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "no metadata", "wrong metadata"])
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
+    from safetensors.numpy import save
+
+    path = save_checkpoint(tmp_path, at(1), ARRAYS)
+    content = {
+        "empty": b"",
+        "text": b"not a checkpoint",
+        "cut": path.read_bytes()[:-8],
+        "no metadata": save(ARRAYS),
+        "wrong metadata": save(ARRAYS, {"progress": '{"run": "run"}', "extra": "{}"}),
+    }
+    path.write_bytes(content[damage])
+    with pytest.raises(ModelError, match=r"model\.epoch-1\.ckpt: damaged checkpoint"):
+        load_checkpoint(path, "run")
+
+
+def test_a_disk_that_refuses_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_checkpoint(tmp_path, at(1), ARRAYS)
+    before = path.read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(EnvironmentProblem, match="No space left"):
+        save_checkpoint(tmp_path, at(2), ARRAYS)
+    assert names(tmp_path) == ["model.epoch-1.ckpt"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("other", [("spec b", 10, 1), ("spec a", 11, 1), ("spec a", 10, 2)])
+def test_fingerprint_tells_trainings_apart(other: tuple[str, int, int]) -> None:
+    assert fingerprint("spec a", 10, 1) == fingerprint("spec a", 10, 1)
+    assert fingerprint(*other) != fingerprint("spec a", 10, 1)
