@@ -6,6 +6,7 @@ TensorRT 8 to 10 make of the pair), and the ONNX with Q/DQ.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +18,13 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from qatkit import progress
 from qatkit.engine.base import Array, ModelInfo
 from qatkit.engine.int8_conv import Operands, exact_products, qlinear_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
 from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
-from qatkit.engine.onnx_graph import Op, parse
+from qatkit.engine.onnx_graph import OnnxGraph, Op, parse
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
 from qatkit.export.metadata import Metadata
@@ -38,8 +40,8 @@ class Int8Report:
 
     convs: all convolutions. quantized: those that read and write INT8 tensors with an INT8 kernel. integer: those of
     them that integer operations compute; the others (depthwise ones with a curved activation) multiply the same codes
-    in float, which is as exact. tensors: number of tensors held as codes. floating: output of each convolution that is
-    not quantized -> why. operations: the integer operations, by kind.
+    in float, which is as exact. tensors: number of tensors held as codes. floating: output of each convolution that
+    is not quantized -> why. operations: the integer operations, by kind.
     """
 
     convs: int
@@ -133,11 +135,38 @@ def open_onnx(
             )
         scheme = from_qdq(graph)
     elif cal_cache is not None:
-        scheme = from_cache(graph, read_cache(cal_cache).scales)
+        scales = _known_scales(graph, cal_cache)
+        scheme = from_cache(graph if metadata is not None else parse(_folded(model)), scales)
     else:
         return OnnxEngine(model, info, outputs, threads=threads)
     trained = metadata is not None and metadata.qat != "no"
     return int8_engine(scheme, info, outputs, precision="int8-qat" if trained else "int8-ptq", threads=threads)
+
+
+def _known_scales(graph: OnnxGraph, cal_cache: Path) -> dict[str, float]:
+    """The scales of a cache; says how many of its names the network does not have, for TensorRT does not."""
+    scales = dict(read_cache(cal_cache).scales)
+    if strangers := [name for name in scales if name not in graph.tensors]:
+        progress.warn(
+            f"{cal_cache}: {len(strangers)} of {len(scales)} names are no tensors of the network, such as "
+            f"{strangers[0]}; TensorRT ignores them and runs what they were for in float"
+        )
+    return scales
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with the constants behind a convolution (bias, batch norm) in its kernel, as TensorRT folds them.
+
+    Other exporters leave them as Mul and Add; a folded convolution bears the name of the last tensor.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
 
 
 def int8_engine(

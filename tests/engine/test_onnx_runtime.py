@@ -160,6 +160,68 @@ def test_an_older_opset_is_read(export: Exported, tmp_path: Path) -> None:
     assert report.integer == 4
 
 
+def unfolded() -> tuple[onnx.ModelProto, list[str]]:
+    """A detector as NVIDIA publishes them: bias and batch norm are operations behind the convolution.
+
+    Also the tensors that its cache names: input, activation, and the outputs.
+    """
+    rng = np.random.default_rng(0)
+    vector = {name: rng.uniform(0.5, 1.5, (1, 4, 1, 1)).astype(np.float32) for name in ("bias", "scale", "shift")}
+    constants = {
+        **vector,
+        "kernel": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "cov": rng.normal(size=(2, 4, 1, 1)).astype(np.float32),
+        "bbox": rng.normal(size=(8, 4, 1, 1)).astype(np.float32),
+    }
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["input_1:0", "kernel"], ["conv1/convolution:0"], pads=[1, 1, 1, 1]),
+        make("Add", ["conv1/convolution:0", "bias"], ["conv1/BiasAdd:0"]),
+        make("Mul", ["conv1/BiasAdd:0", "scale"], ["bn_conv1/batchnorm/mul_1:0"]),
+        make("Add", ["bn_conv1/batchnorm/mul_1:0", "shift"], ["bn_conv1/batchnorm/add_1:0"]),
+        make("Relu", ["bn_conv1/batchnorm/add_1:0"], ["activation_1/Relu:0"]),
+        make("Conv", ["activation_1/Relu:0", "bbox"], ["output_bbox/BiasAdd:0"]),
+        make("Conv", ["activation_1/Relu:0", "cov"], ["output_cov/BiasAdd:0"]),
+        make("Sigmoid", ["output_cov/BiasAdd:0"], ["output_cov/Sigmoid:0"]),
+    ]
+
+    def info(name: str, channels: int) -> onnx.ValueInfoProto:
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", channels, 16, 24])
+
+    graph = onnx.helper.make_graph(
+        nodes,
+        "strange",
+        [info("input_1:0", 3)],
+        [info("output_cov/Sigmoid:0", 2), info("output_bbox/BiasAdd:0", 8)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=7)
+    return model, ["input_1:0", *(name for node in nodes for name in node.output)]
+
+
+def test_batch_norm_left_behind_a_convolution_is_folded_as_tensorrt_does(tmp_path: Path) -> None:
+    model, tensors = unfolded()
+    path = save(model, tmp_path / "model.onnx")
+    ranges = dict.fromkeys(tensors, 30.0) | {"input_1:0": 1.0}
+    write_cache(tmp_path / "cal.bin", from_ranges(ranges), tensors)
+    spec = spec_of("a", "b")
+    engine = open_onnx(path, cal_cache=tmp_path / "cal.bin", spec=spec)
+    assert engine.report is not None
+    assert (engine.report.quantized, engine.report.integer) == (1, 1)
+    images = np.random.default_rng(1).uniform(size=(1, 16, 24, 3)).astype(np.float32)
+    for exact, rounded in zip(open_onnx(path, spec=spec).predict(images), engine.predict(images)):
+        assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
+
+
+def test_names_that_the_network_lacks_are_reported(
+    export: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranges = {**export.tensor_ranges(), "conv9/BiasAdd:0": 1.0}
+    write_cache(tmp_path / "cal.bin", from_ranges(ranges), list(ranges))
+    open_onnx(save(export.clean, tmp_path / "model.onnx"), cal_cache=tmp_path / "cal.bin")
+    assert "1 of 6 names are no tensors of the network, such as conv9/BiasAdd:0" in capsys.readouterr().err
+
+
 CPU_FLAGS = Path("/proc/cpuinfo")
 
 
