@@ -1,1 +1,1 @@
-"""From images to quantization ranges: histograms of every tensor, and calibrators that read a range from them."""
+"""Ranges from data: streaming histograms of |x|, and calibrators that choose the magnitude to represent."""
