@@ -1,0 +1,248 @@
+"""The order of events of a training, on a network that only counts its steps."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from qatkit.errors import DivergedError, ModelError, UsageError
+from qatkit.status import StatusLog
+from qatkit.training.loop import Plan, Trainer, Validation
+from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
+from qatkit.training.step import StepResult
+from tests.training.small import COST
+
+PLAN = Plan(
+    run="run",
+    epochs=6,
+    steps_per_epoch=4,
+    images_per_step=2,
+    checkpoint_interval=2,
+    first_validation=1,
+    validation_period=2,
+)
+SCHEDULE = SoftStartAnnealing(1e-5, 1e-3, 0.25, 0.75)
+
+
+class Counter:
+    """Stands for a Stepper and its network: the weight is the number of steps taken."""
+
+    def __init__(self, *, nan_loss_at: int = -1, nan_weight_at: int = -1, autoweighting: bool = False) -> None:
+        self.cost_config = replace(COST, autoweighting=autoweighting)
+        self.objective_weights = tf.Variable(COST.initial_weights)
+        self.network = self
+        self.rates: list[float] = []
+        self.moving: list[bool] = []
+        self.batches: list[int] = []
+        self._weight = np.zeros(1, np.float32)
+        self._nan_loss_at = nan_loss_at
+        self._nan_weight_at = nan_weight_at
+
+    def __call__(self, batch: int, rate: float, *, moving: bool) -> StepResult:
+        step = int(self._weight[0])
+        self.rates.append(rate)
+        self.moving.append(moving)
+        self.batches.append(batch)
+        self._weight = np.float32([math.nan if step == self._nan_weight_at else step + 1])
+        loss = math.nan if step == self._nan_loss_at else 0.5
+        return StepResult(loss, np.float32([[1, 3], [2, 2]]) * (step + 1))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"weight": self._weight, "objective_weights": self.objective_weights.numpy()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._weight = arrays["weight"]
+        self.objective_weights.assign(arrays["objective_weights"])
+
+
+def trainer(
+    results: Path, stepper: Counter, validations: list[int] | None = None, plan: Plan = PLAN, **more: Any
+) -> Trainer:
+    """A trainer whose validations write down after how many steps they came."""
+
+    def validate() -> Validation:
+        if validations is not None:
+            validations.append(len(stepper.batches))
+        return Validation(50.0, {"person": 50.0, "bag": None}, 0.25)
+
+    options = {"schedule": SCHEDULE, "validate": validate, **more}
+    return Trainer(plan, stepper, results=results, status=StatusLog(results), **options)  # type: ignore[arg-type]
+
+
+def fit(trained: Trainer) -> Validation | None:
+    """Batches are the numbers of the steps they are for."""
+    return trained.fit(itertools.count(trained.resume()))  # type: ignore[arg-type]
+
+
+def checkpoints(results: Path) -> list[str]:
+    return sorted(path.name for path in results.glob("*.ckpt"))
+
+
+def events(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (results / "status.json").read_text().splitlines()]
+
+
+def test_every_step_has_its_batch_and_its_rate(tmp_path: Path) -> None:
+    stepper = Counter()
+    assert fit(trainer(tmp_path, stepper)) == Validation(50.0, {"person": 50.0, "bag": None}, 0.25)
+    assert stepper.batches == list(range(24))
+    assert stepper.rates == [SCHEDULE(step / 24) for step in range(24)]
+    assert all(stepper.moving)
+
+
+@pytest.mark.parametrize(
+    "first, period, after",
+    [(1, 1, [1, 2, 3, 4, 5, 6]), (1, 2, [1, 3, 5, 6]), (4, 2, [4, 6]), (2, 10, [2, 6]), (9, 1, [6])],
+)
+def test_validation_epochs(tmp_path: Path, first: int, period: int, after: list[int]) -> None:
+    validations: list[int] = []
+    plan = replace(PLAN, first_validation=first, validation_period=period)
+    fit(trainer(tmp_path, Counter(), validations, plan))
+    assert [steps / PLAN.steps_per_epoch for steps in validations] == after
+
+
+@pytest.mark.parametrize("interval, kept", [(1, [5, 6]), (2, [4, 6]), (4, [4, 6]), (10, [6])])
+def test_checkpoints_come_at_intervals_and_at_the_end(tmp_path: Path, interval: int, kept: list[int]) -> None:
+    fit(trainer(tmp_path, Counter(), plan=replace(PLAN, checkpoint_interval=interval)))
+    assert checkpoints(tmp_path) == [f"model.epoch-{epoch}.ckpt" for epoch in kept]
+
+
+@pytest.mark.parametrize("fraction, still_from", [(0.0, 0), (0.5, 12), (0.7, 17), (1.0, 24)])
+def test_statistics_stand_still_for_the_last_part(tmp_path: Path, fraction: float, still_from: int) -> None:
+    stepper = Counter()
+    fit(trainer(tmp_path, stepper, plan=replace(PLAN, frozen_from=fraction)))
+    assert stepper.moving == [step < still_from for step in range(24)]
+
+
+def test_objective_weights_follow_the_costs_of_each_epoch(tmp_path: Path) -> None:
+    stepper = Counter(autoweighting=True)
+    fit(trainer(tmp_path, stepper))
+    # The targets are equal, so the weights are as 1/cost: 1:3 of class one, 1:1 of class two.
+    assert_allclose(stepper.objective_weights.numpy(), [[0.75, 0.25], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_objective_weights_stay_without_autoweighting(tmp_path: Path) -> None:
+    stepper = Counter()
+    fit(trainer(tmp_path, stepper))
+    assert_allclose(stepper.objective_weights.numpy(), COST.initial_weights)
+
+
+class Stop(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 8, 9, 15, 23])
+def test_a_run_that_was_stopped_goes_on_from_its_last_checkpoint(tmp_path: Path, stop_after: int) -> None:
+    first, second = Counter(autoweighting=True), Counter(autoweighting=True)
+
+    def stopping() -> Any:
+        yield from range(stop_after)
+        raise Stop
+
+    with pytest.raises(Stop):
+        trainer(tmp_path, first).fit(stopping())
+    fit(trainer(tmp_path, second))
+    saved = stop_after // 8 * 8  # a checkpoint every second epoch of four steps
+    assert second.batches == list(range(saved, 24))
+    assert second.rates == [SCHEDULE(step / 24) for step in range(saved, 24)]
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    fit(trainer(tmp_path, Counter()))
+    again, validations = Counter(), []
+    assert fit(trainer(tmp_path, again, validations)) is None
+    assert (again.batches, validations) == ([], [])
+    assert again.state()["weight"] == 24
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    fit(trainer(tmp_path, Counter()))
+    with pytest.raises(UsageError, match="another spec"):
+        trainer(tmp_path, Counter(), plan=replace(PLAN, run="other")).resume()
+
+
+def test_a_checkpoint_with_other_arrays_is_refused(tmp_path: Path) -> None:
+    fit(trainer(tmp_path, Counter()))
+    stepper = Counter()
+    stepper.objective_weights = tf.Variable(np.zeros((3, 2), np.float32))
+    with pytest.raises(ModelError, match="another version"):
+        trainer(tmp_path, stepper).resume()
+
+
+@pytest.mark.parametrize("step, kept", [(0, []), (7, []), (10, [2]), (19, [2, 4])])
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, step: int, kept: list[int]) -> None:
+    stepper = Counter(nan_loss_at=step)
+    with pytest.raises(DivergedError, match=rf"loss of step {step} \(epoch {step // 4 + 1}\) is nan") as caught:
+        fit(trainer(tmp_path, stepper))
+    assert caught.value.exit_code == 6
+    assert len(stepper.batches) == step + 1
+    assert checkpoints(tmp_path) == [f"model.epoch-{epoch}.ckpt" for epoch in kept]
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """The loss of an epoch's last step may still be a number when its update is not."""
+    with pytest.raises(DivergedError, match="weight is not finite after epoch 4"):
+        fit(trainer(tmp_path, Counter(nan_weight_at=15)))
+    assert checkpoints(tmp_path) == ["model.epoch-2.ckpt"]
+
+
+def test_a_validation_cost_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="validation cost after epoch 1 is nan"):
+        fit(trainer(tmp_path, Counter(), validate=lambda: Validation(0.0, {}, math.nan)))
+    assert "NaN" not in (tmp_path / "status.json").read_text()
+
+
+def test_status_lines(tmp_path: Path) -> None:
+    fit(trainer(tmp_path, Counter(), plan=replace(PLAN, epochs=2)))
+    found = events(tmp_path)
+    assert [(event["status"], event["epoch"], event["max_epoch"]) for event in found] == [
+        *[("RUNNING", 1, 2)] * 2,
+        *[("RUNNING", 2, 2)] * 2,
+    ]
+    assert found[0]["graphical"] == {"loss": 0.5, "learning_rate": f"{SCHEDULE(3 / 8):.6g}"}
+    assert found[0].keys() >= {"time_per_epoch", "eta"}
+    assert found[1]["kpi"] == {"validation cost": 0.25, "mean average precision": 50.0}
+    assert found[1]["categorical"] == {"average_precision": {"person": 50.0, "bag": None}}
+
+
+def early_stopping() -> EarlyStopping:
+    return EarlyStopping(1e-5, 1e-3, 0, 1, patience_epochs=1, steps_per_epoch=4)
+
+
+def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
+    """The cost never falls: annealing begins after the second validation, and the next one after it stops."""
+    stepper = Counter()
+    fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=replace(PLAN, epochs=50, validation_period=1)))
+    assert len(stepper.batches) == 12
+    assert stepper.rates[:8] == pytest.approx([1e-3] * 8)
+    assert stepper.rates[8:] == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5])
+    assert checkpoints(tmp_path)[-1] == "model.epoch-3.ckpt"
+
+
+def test_early_stopping_is_resumed(tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=50, validation_period=1, checkpoint_interval=1)
+
+    def stopping() -> Any:
+        yield from range(10)
+        raise Stop
+
+    with pytest.raises(Stop):
+        trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan).fit(stopping())
+    stepper = Counter()
+    fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=plan))
+    assert stepper.batches == [8, 9, 10, 11]
+    assert stepper.rates == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5])
+    again = Counter()
+    assert fit(trainer(tmp_path, again, schedule=early_stopping(), plan=plan)) is None
+    assert again.batches == []
