@@ -93,8 +93,11 @@ def export(**flags: Any) -> None:
         table(["layer", "operations", "kernel", "output"], explain(model.graph, plan), title=plan.summary())
         return
     output = _output(flags)
+    stale = [path for path in (output, options.cal_cache_file) if path is not None and path.exists()]
     images = _images(flags, spec, model) if options.data_type == "int8" else None
     report = export_model(model, output, options, images)
+    for path in stale:
+        info(f"replaced: {path}, of an earlier run")
     written = [report.onnx, report.qdq, report.cache, report.json]
     if flags["gen_ds_config"]:
         written += write_ds_config(model, report, options, spec)

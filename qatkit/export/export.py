@@ -12,7 +12,14 @@ import onnx
 from numpy.typing import NDArray
 
 from qatkit.errors import ModelError, UsageError
-from qatkit.export.cache import DEFAULT_TENSORRT, CalibrationCache, from_ranges, write_cache, write_ranges_json
+from qatkit.export.cache import (
+    DEFAULT_TENSORRT,
+    CalibrationCache,
+    from_ranges,
+    version_number,
+    write_cache,
+    write_ranges_json,
+)
 from qatkit.export.calibrate import calibrate
 from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
@@ -22,6 +29,7 @@ from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
 from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import Graph
+from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.folding import on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 
@@ -52,6 +60,11 @@ class ExportOptions:
     cal_scope: CacheScope = "all"
     trt_version: str = DEFAULT_TENSORRT
     tensor_names: TensorNames = "onnx"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for an unknown calibrator or version now, not after minutes of calibration."""
+        find_calibrator(self.calibrator)
+        version_number(self.trt_version)
 
 
 @dataclass(frozen=True)

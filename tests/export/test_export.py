@@ -234,3 +234,9 @@ def test_the_plan_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_another_placement_than_that_of_training_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="keeps the placement it was trained with"):
         export(qat_model(), tmp_path / "model.onnx", options(tmp_path, **change))
+
+
+@pytest.mark.parametrize("change", [{"calibrator": "kl"}, {"trt_version": "ten"}])
+def test_options_that_make_no_sense_are_refused_at_once(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ExportOptions(**change)

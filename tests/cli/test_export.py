@@ -1,0 +1,90 @@
+"""The flags of `qatkit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qatkit.cli import main
+from qatkit.graph.model_file import save_model
+from tests.export.test_export import float_model, qat_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path / "qat.tlt", qat_model())
+    save_model(tmp_path / "float.tlt", float_model())
+    return tmp_path
+
+
+def run(model: Path, *flags: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["export", "-m", str(model), *flags])
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+INT8 = ("--data_type", "int8")
+
+
+def test_the_plan_is_shown_and_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(folder.iterdir())
+    assert run(folder / "qat.tlt", *INT8, "--show_plan") == 0
+    out = capsys.readouterr().out
+    assert "placement tensorrt: 5 tensors, 4 kernels (per channel)" in out
+    row = next(line for line in out.splitlines() if " b_bn " in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["b_bn", "Conv2D-BatchNorm", "int8", "added inside sum"]
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "model, flags, code, message",
+    [
+        ("none.tlt", (), 4, "none.tlt"),
+        ("float.tlt", ("--data_type", "int4"), 2, "int4"),
+        ("float.tlt", INT8, 2, "needs images"),
+        ("qat.tlt", (*INT8, "--force_ptq"), 2, "needs images"),
+        ("float.tlt", ("--force_ptq",), 2, "--force_ptq goes with --data_type int8"),
+        ("float.tlt", ("--cal_json_file", "ranges.json"), 2, "--cal_json_file goes with --data_type int8"),
+        ("qat.tlt", (*INT8, "--skip_layers", "a"), 2, "keeps the placement it was trained with"),
+        ("qat.tlt", (*INT8, "--trt_version", "ten"), 2, "TensorRT version 'ten'"),
+        ("qat.tlt", (*INT8, "--calibrator", "kl"), 2, "there is no calibrator 'kl'"),
+        ("float.tlt", (*INT8, "--show_plan", "--skip_layers", "conv9"), 2, "no layer is called conv9"),
+        ("float.tlt", (*INT8, "--cal_data_file", "cal.tensorfile"), 2, "--cal_data_file"),
+        ("float.tlt", ("--engine_file", "model.engine"), 5, "--engine_file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_no_file(
+    folder: Path,
+    model: str,
+    flags: tuple[str, ...],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted(folder.iterdir())
+    assert run(folder / model, "-o", str(folder / "model.onnx"), *flags) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_qat_model_becomes_all_files_and_a_second_run_says_what_it_replaces(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = folder / "deploy" / "model"
+    flags = (*INT8, "-o", str(output), "--gen_ds_config", "--cal_json_file", str(folder / "deploy" / "cal.json"))
+    assert run(folder / "qat.tlt", *flags) == 0
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        *("cal.bin", "cal.json", "labels.txt", "model.onnx", "model.qdq.onnx", "nvinfer_config.txt")
+    ]
+    out = capsys.readouterr().out
+    assert "float ONNX against Keras: largest difference" in out
+    assert "5 tensors in the cache, 7 not" in out
+    assert "replaced" not in out
+    written = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    assert run(folder / "qat.tlt", *flags) == 0
+    assert f"replaced: {output.parent / 'cal.bin'}" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == written
