@@ -21,11 +21,13 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import Graph, Node
+from qatkit.quantization.folding import CODE_MAX
 from qatkit.quantization.placement import QuantizationPlan
 from qatkit.training.keras_model import KerasGraph, to_keras
 
-# A channel whose weights are all zero still needs a scale.
-_SMALLEST_AMAX = 1e-12
+# Below this a scale is no normal float32 number; the codes of such a channel are 0 (as in `folding.weight_codes`).
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel"}
 
 
 class WeightQuantizer(Quantizer):
@@ -33,6 +35,7 @@ class WeightQuantizer(Quantizer):
 
     TFMOT's LastValueQuantizer stores the range of the last training step and uses that in inference, so the codes
     would lag one update behind the weights that are exported. This one keeps no state. The gradient is 1.
+    The codes are computed in float64, bit for bit as `folding.weight_codes` computes those that are exported.
     """
 
     def __init__(self, depthwise: bool = False) -> None:
@@ -44,10 +47,12 @@ class WeightQuantizer(Quantizer):
     def __call__(self, inputs: tf.Tensor, training: bool, weights: Any, **kwargs: Any) -> tf.Tensor:
         # The channel is the last axis of an HWIO kernel, the one before it of a depthwise kernel [h, w, channels, 1].
         axes = [0, 1, 3] if self.depthwise else [0, 1, 2]
-        amax = tf.maximum(tf.reduce_max(tf.abs(inputs), axis=axes, keepdims=True), _SMALLEST_AMAX)
-        scale = tf.stop_gradient(amax) / 127.0
-        codes = tf.clip_by_value(tf.round(inputs / scale), -127.0, 127.0)
-        return inputs + tf.stop_gradient(codes * scale - inputs)
+        kernel = tf.cast(tf.stop_gradient(inputs), tf.float64)
+        scale = tf.reduce_max(tf.abs(kernel), axis=axes, keepdims=True) / CODE_MAX
+        dead = scale < _SMALLEST_SCALE
+        codes = tf.round(tf.where(dead, tf.zeros_like(kernel), kernel) / tf.where(dead, tf.ones_like(scale), scale))
+        rounded = tf.cast(codes, tf.float32) * tf.cast(scale, tf.float32)
+        return rounded + (inputs - tf.stop_gradient(inputs))
 
     def get_config(self) -> dict[str, Any]:
         return {"depthwise": self.depthwise}
@@ -143,11 +148,12 @@ def to_fake_quantized(
     """Build the Keras model of `graph` with fake quantization as `plan` says, starting from `ranges`.
 
     ranges: node name -> amax, for every node in `plan.activations`.
+    Raises ModelError when the plan is for another network, or a range is missing.
     """
-    kernels = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel"}
+    plan.check(graph)
 
     def wrap(node: Node, layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        kernel = kernels[node.op] if node.name in plan.weights else None
+        kernel = _KERNELS[node.op] if node.name in plan.weights else None
         output = ActivationQuantizer(ema_decay) if node.name in plan.activations else None
         if kernel is None and output is None:
             return layer
