@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=TaoCommand)
 @click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
 @click.option(
     "-m", "--model", "models", multiple=True, required=True, help="Model, PATH or NAME=PATH (.tlt); may be repeated."

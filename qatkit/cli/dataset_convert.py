@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 if TYPE_CHECKING:
     from qatkit.dataset.convert import ConvertReport
 
 
-@click.command(name="dataset_convert")
+@click.command(name="dataset_convert", cls=TaoCommand)
 @click.option(
     "-d",
     "--dataset_export_spec",

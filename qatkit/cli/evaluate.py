@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 if TYPE_CHECKING:
     from qatkit.detectnet.clustering import Compat
     from qatkit.engine.base import Engine
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=TaoCommand)
 @click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
 @click.option("-m", "--model_path", type=_FILE, required=True, help="Model: .tlt, .onnx or .engine.")
 @click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 if TYPE_CHECKING:
     from qatkit.graph.model_file import Model
     from qatkit.spec import Experiment
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=TaoCommand)
 @click.option("-m", "--model", "model_path", type=_FILE, required=True, help="Model: .tlt.")
 @click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")
 @click.option("-o", "--output_file", type=_FILE, help="ONNX file; default: the model's name with .onnx.")

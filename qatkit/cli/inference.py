@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=TaoCommand)
 @click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Inference spec.")
 @click.option("-i", "--image_dir", type=_FILE, required=True, help="Image, or folder of images.")
 @click.option("-r", "--results_dir", "-o", "--output_dir", type=_FILE, required=True, help="Folder for the results.")

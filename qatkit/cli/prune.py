@@ -7,34 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 if TYPE_CHECKING:
     from qatkit.pruning.prune import LayerRow, PruneResult
 
-_EXCLUDED = ("-el", "--excluded_layers")
 
-
-class _Prune(click.Command):
-    """Lets -el take any number of values, as TAO's command line does: `-el a b` is read as `-el a -el b`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _repeat_flag(args))
-
-
-def _repeat_flag(args: list[str]) -> list[str]:
-    expanded: list[str] = []
-    collecting = ""
-    for argument in args:
-        if argument in _EXCLUDED:
-            collecting = argument
-        elif argument.startswith("-"):
-            collecting = ""
-            expanded.append(argument)
-        else:
-            expanded += [collecting, argument] if collecting else [argument]
-    return expanded
-
-
-@click.command(cls=_Prune)
+@click.command(cls=TaoCommand)
 @click.option("-m", "--model", type=click.Path(path_type=Path), required=True, help="Model: .tlt, or TAO's .hdf5.")
 @click.option("-o", "--output_file", type=click.Path(path_type=Path), required=True, help="File of the pruned model.")
 @click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
@@ -81,7 +60,7 @@ def _repeat_flag(args: list[str]) -> list[str]:
     show_default=True,
     help="No layer gets smaller than this.",
 )
-@click.option(*_EXCLUDED, multiple=True, help="Layers whose filters all stay: one or more names.")
+@click.option("-el", "--excluded_layers", multiple=True, help="Layers whose filters all stay: one or more names.")
 @click.option("--results_dir", type=click.Path(path_type=Path), help="Folder for status.json.")
 @click.option("-v", "--verbose", is_flag=True, help="List the filters that stay.")
 def prune(

@@ -7,8 +7,10 @@ from typing import Literal
 
 import click
 
+from qatkit.cli.tao import TaoCommand
 
-@click.command()
+
+@click.command(cls=TaoCommand)
 @click.option("-e", "--experiment_spec_file", type=click.Path(path_type=Path), required=True, help="Experiment spec.")
 @click.option("-r", "--results_dir", type=click.Path(path_type=Path), required=True, help="Folder for all results.")
 @click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
