@@ -36,6 +36,12 @@ def check_writable(directory: Path) -> Path:
     return directory
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Remove what `replacing` left in `directory` when a process was killed. Nobody else may be writing there."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.

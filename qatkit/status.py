@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from qatkit.errors import EnvironmentProblem
+from qatkit.errors import EnvironmentProblem, QatkitError
 from qatkit.files import make_directory
 
 
@@ -19,6 +21,16 @@ class StatusLog:
 
     def __init__(self, directory: Path | None) -> None:
         self._path = make_directory(directory) / "status.json" if directory else None
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Append a FAILURE line for whatever ends the block early, an interrupt included, and let it pass."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(EnvironmentProblem):  # the failure itself may be a full disk
+                self.write("FAILURE", _reason(error))
+            raise
 
     def write(self, status: str, message: str = "", **values: Any) -> None:
         """Append one line. `status` is STARTED, RUNNING, SUCCESS, FAILURE or SKIPPED."""
@@ -38,3 +50,9 @@ class StatusLog:
                 file.write(json.dumps({**line, **values}) + "\n")
         except OSError as error:
             raise EnvironmentProblem(f"{self._path}: cannot write: {error.strerror}") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, QatkitError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"

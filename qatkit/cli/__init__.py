@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import signal
 import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
 import qatkit
 from qatkit.errors import QatkitError
 
+# What the machine lacks, whatever the program was doing: space, quota, file handles, memory, a sound disk.
+_MACHINE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
+)
 _SUBCOMMANDS = {
     "dataset_convert": "Convert KITTI or COCO labels to TFRecords.",
     "train": "Train a detector, or retrain a pruned one with quantization-aware training.",
@@ -50,9 +61,14 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(arguments))
 
 
+class _Terminated(BaseException):
+    """SIGTERM: the machine is going down, or a scheduler wants it back."""
+
+
 def _run(arguments: list[str] | None) -> int:
     try:
-        _group.main(args=arguments, prog_name="qatkit", standalone_mode=False)
+        with _terminable():
+            _group.main(args=arguments, prog_name="qatkit", standalone_mode=False)
     except QatkitError as error:
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:
@@ -60,9 +76,45 @@ def _run(arguments: list[str] | None) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
-    except MemoryError:
-        return _fail("out of memory (use smaller images or a smaller batch)", 5)
+    except _Terminated:
+        return _fail("terminated", 143)
+    except Exception as error:
+        return _unforeseen(error)
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception, so that temporary files are removed and locks released."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Errors that no package made a QatkitError of: the machine's, with a line; ours, with the traceback."""
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror), 5)
+    if _out_of_memory(error):
+        return _fail("out of memory (use a smaller batch_size_per_gpu, smaller images, or a pruned model)", 5)
+    traceback.print_exception(error)
+    found = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _fail(f"this is a bug in qatkit {qatkit.__version__}: {found} (please report it with the lines above)", 1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Python's own error, TensorFlow's by its name (to import TensorFlow for this takes seconds), ONNX Runtime's."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError"}) or "Failed to allocate memory" in str(error)
 
 
 def _fail(message: str, code: int) -> int:

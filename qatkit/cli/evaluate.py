@@ -55,21 +55,25 @@ def evaluate(
     A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8.
     """
     from qatkit.errors import GateError
-    from qatkit.files import write_json
+    from qatkit.files import check_writable, write_json
     from qatkit.spec import load_experiment
     from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
 
     spec = load_experiment(experiment_spec)
+    if json_file is not None:
+        check_writable(json_file.absolute().parent)
+    status = StatusLog(results_dir)
     import_tensorflow()
     from qatkit.workflow.engines import open_engine
     from qatkit.workflow.evaluate import evaluate_engine, load_split
 
-    status = StatusLog(results_dir)
-    engine = open_engine(model_path, key, cal_cache=cal_cache_file, spec=spec)
-    frames = load_split(spec, training_set=use_training_set)
-    compat: Compat = "tao-evaluate" if tao_compat else "none"
-    result = evaluate_engine(engine, spec, frames, batch_size=batch_size or 0, compat=compat)
+    status.write("STARTED", "Evaluation started.")
+    with status.failures():
+        engine = open_engine(model_path, key, cal_cache=cal_cache_file, spec=spec)
+        frames = load_split(spec, training_set=use_training_set)
+        compat: Compat = "tao-evaluate" if tao_compat else "none"
+        result = evaluate_engine(engine, spec, frames, batch_size=batch_size or 0, compat=compat)
     _show(result, engine)
     values = {"model": str(model_path), "engine": engine.name, "precision": engine.precision, **result.to_json()}
     if json_file is not None:

@@ -31,9 +31,9 @@ class Progress:
     epoch: int
 
 
-def fingerprint(spec_text: str, frames: int, replicas: int) -> str:
-    """Identifies a training: another spec, data set size or number of devices makes another one."""
-    return hashlib.sha256(f"{spec_text}\n{frames}\n{replicas}".encode()).hexdigest()[:16]
+def fingerprint(*facts: object) -> str:
+    """Identifies a training by all that its weights depend on: where one fact differs, it is another one."""
+    return hashlib.sha256("\n".join(map(repr, facts)).encode()).hexdigest()[:16]
 
 
 def save_checkpoint(
@@ -70,7 +70,7 @@ def load_checkpoint(path: Path, run: str) -> tuple[Progress, dict[str, NDArray[A
         raise ModelError(f"{path}: damaged checkpoint", hint="remove it, or train with --restart") from error
     if progress.run != run:
         raise UsageError(
-            f"{path}: this results folder holds a training with another spec, data set or number of GPUs",
+            f"{path}: this results folder holds a training with another spec, data, model to start from or flags",
             hint="use another -r, or --restart to begin anew here",
         )
     return progress, arrays, extra

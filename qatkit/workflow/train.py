@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from qatkit.dataset.frames import load_frames
 from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.rasterizer import Rasterizer
-from qatkit.errors import ModelError, QatkitError, UsageError
-from qatkit.files import write_text
+from qatkit.errors import ModelError, UsageError
+from qatkit.files import remove_leftovers, write_text
 from qatkit.graph.build import block_of, build
 from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
@@ -69,14 +70,12 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
     with locked(options.results) as results:
         status = StatusLog(results)
         status.write("STARTED", "Training started.")
-        write_text(results / "experiment_spec.txt", to_text(spec))
+        for folder in (results, results / "weights"):
+            remove_leftovers(folder)
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
-        try:
+        with status.failures(), data_errors():
             return _Run(options, spec, status).run()
-        except QatkitError as error:
-            status.write("FAILURE", str(error))
-            raise
 
 
 class _Run:
@@ -116,8 +115,8 @@ class _Run:
         if self.options.restart:
             checkpoint.remove_checkpoints(self.options.results)
         first_step = trainer.resume()
-        with data_errors():
-            result = trainer.fit(self._batches(first_step))
+        write_text(self.options.results / "experiment_spec.txt", to_text(self.spec))
+        result = trainer.fit(self._batches(first_step))
         path = self.options.results / "weights" / f"{self.options.name}.tlt"
         save_model(path, self._model(network), self.options.key or None)
         kpi: dict[str, Any] = {"size": path.stat().st_size / 2**20, "param_count": network.graph.params / 1e6}
@@ -216,7 +215,7 @@ class _Run:
     def _plan(self) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
         return Plan(
-            run=checkpoint.fingerprint(to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync),
+            run=self._fingerprint(),
             epochs=config.num_epochs,
             steps_per_epoch=math.ceil(len(self.frames) / self.batch_size),
             images_per_step=self.batch_size,
@@ -225,6 +224,15 @@ class _Run:
             validation_period=evaluation.validation_period_during_training,
             frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
         )
+
+    def _fingerprint(self) -> str:
+        """A checkpoint is continued only by a run that would have written it."""
+        config, options = self.spec.model_config, self.options
+        start = Path(config.pretrained_model_file).read_bytes() if config.pretrained_model_file else b""
+        facts = [to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync, self._mixed]
+        if self.spec.training_config.enable_qat:
+            facts += [options.ema_decay, options.frozen_from, options.placement, options.skip_layers]
+        return checkpoint.fingerprint(*facts, hashlib.sha256(start).hexdigest())
 
     def _frozen(self, graph: Graph) -> set[str]:
         """Names of the convolutions in the blocks that the spec freezes."""

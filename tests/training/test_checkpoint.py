@@ -102,7 +102,9 @@ def test_a_disk_that_refuses_leaves_the_former_checkpoint(tmp_path: Path, monkey
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("other", [("spec b", 10, 1), ("spec a", 11, 1), ("spec a", 10, 2)])
-def test_fingerprint_tells_trainings_apart(other: tuple[str, int, int]) -> None:
-    assert fingerprint("spec a", 10, 1) == fingerprint("spec a", 10, 1)
-    assert fingerprint(*other) != fingerprint("spec a", 10, 1)
+@pytest.mark.parametrize(
+    "other", [(), ("spec b", 10, ()), ("spec a", 11, ()), ("spec a", 10, ("conv1",)), ("spec a", 10)]
+)
+def test_fingerprint_tells_trainings_apart(other: tuple[object, ...]) -> None:
+    assert fingerprint("spec a", 10, ()) == fingerprint("spec a", 10, ())
+    assert fingerprint(*other) != fingerprint("spec a", 10, ())
