@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from qatkit import progress
 from qatkit.dataset.paths import resolve
+from qatkit.dataset.records import Records, concatenate, read_records
 from qatkit.errors import DataError, SpecError
-from qatkit.startup import import_tensorflow
 
 if TYPE_CHECKING:
-    from qatkit.dataset.tfrecord import Records
     from qatkit.spec import DatasetConfig, DataSource
 
 Split = Literal["training", "validation"]
@@ -155,9 +154,6 @@ def _read(
     selected: Sequence[tuple[DataSource, list[Path]]], extension: str
 ) -> tuple[Records, NDArray[np.int32], tuple[str, ...]]:
     """The records of all files, and for each its source's number and its image file."""
-    import_tensorflow()
-    from qatkit.dataset.tfrecord import concatenate, read_records
-
     parts, sources, paths = [], [], []
     for number, (source, files) in enumerate(selected):
         folder = resolve(source.image_directory_path)

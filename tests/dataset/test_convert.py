@@ -7,7 +7,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from qatkit.dataset.convert import convert
-from qatkit.dataset.tfrecord import read_records
+from qatkit.dataset.records import read_records
 from qatkit.errors import DataError, QatkitError, SpecError
 from qatkit.spec import DatasetExportConfig
 from tests import golden_data

@@ -1,0 +1,128 @@
+"""What training needs of TAO's record files, read without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit.dataset.example import Feature, Kind, parse_example
+from qatkit.dataset.record_file import read_record_file
+from qatkit.errors import DataError
+
+_COORDINATES = tuple(f"target/coordinates_{name}" for name in ("x1", "y1", "x2", "y2"))
+_KINDS: dict[str, Kind] = {
+    "frame/id": "bytes",
+    "frame/width": "int64",
+    "frame/height": "int64",
+    "target/object_class": "bytes",
+    **dict.fromkeys(_COORDINATES, "float"),
+}
+_LARGEST = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """N records with M objects in all.
+
+    sizes: int32 [N, 2], width and height in pixels. counts: int64 [N], objects per record.
+    boxes: float32 [M, 4], x1 y1 x2 y2 in pixels. class_names: [M] as stored.
+    """
+
+    ids: tuple[str, ...]
+    sizes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+def read_records(path: Path) -> Records:
+    """All records of one file, in order. A file of no bytes holds no records.
+
+    Raises DataError when the file is no TFRecord file, is damaged, or lacks TAO's keys.
+    """
+    frames = []
+    for number, data in enumerate(read_record_file(path)):
+        try:
+            frames.append(_frame(data))
+        except ValueError as error:
+            raise DataError(f"{path}: record {number} does not describe an image with boxes: {error}") from None
+    return Records(
+        ids=tuple(frame.id for frame in frames),
+        sizes=np.array([frame.size for frame in frames], np.int32).reshape(-1, 2),
+        counts=np.array([len(frame.names) for frame in frames], np.int64),
+        boxes=np.concatenate([np.empty((0, 4), np.float32), *(frame.boxes for frame in frames)]),
+        class_names=tuple(name for frame in frames for name in frame.names),
+    )
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """The records of all `parts`, one after the other."""
+    empty = np.zeros
+    return Records(
+        ids=tuple(frame for part in parts for frame in part.ids),
+        sizes=np.concatenate([empty((0, 2), np.int32), *(part.sizes for part in parts)]),
+        counts=np.concatenate([empty(0, np.int64), *(part.counts for part in parts)]),
+        boxes=np.concatenate([empty((0, 4), np.float32), *(part.boxes for part in parts)]),
+        class_names=tuple(name for part in parts for name in part.class_names),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """One record: width and height in pixels, boxes float32 [n, 4], n class names."""
+
+    id: str
+    size: tuple[int, int]
+    boxes: NDArray[np.float32]
+    names: list[str]
+
+
+def _frame(data: bytes) -> _Frame:
+    """Raises ValueError, whose message says what is wrong."""
+    features = parse_example(data, _KINDS)
+    frame = _text(_single(features, "frame/id"), "frame/id")
+    names = [_text(name, "target/object_class") for name in _values(features, "target/object_class")]
+    columns = [_values(features, key) for key in _COORDINATES]
+    for key, column in zip(_COORDINATES, columns):
+        if len(column) != len(names):
+            raise ValueError(f"{frame!r} has not one {key} for each object")
+    boxes = np.stack(columns, axis=1) if names else np.empty((0, 4), np.float32)
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"{frame!r} has a coordinate that is no number")
+    return _Frame(frame, (_pixels(features, "frame/width"), _pixels(features, "frame/height")), boxes, names)
+
+
+def _values(features: dict[str, Feature], key: str) -> Any:
+    """The values of `key`; a key that is not there has none, as TensorFlow reads it."""
+    feature = features.get(key)
+    if feature is None or not len(feature.values):
+        return []
+    if feature.kind != _KINDS[key]:
+        raise ValueError(f"{key} holds {feature.kind}, not {_KINDS[key]}")
+    return feature.values
+
+
+def _single(features: dict[str, Feature], key: str) -> Any:
+    values = _values(features, key)
+    if len(values) != 1:
+        raise ValueError(f"it has {len(values)} values of {key} instead of one")
+    return values[0]
+
+
+def _pixels(features: dict[str, Feature], key: str) -> int:
+    value = int(_single(features, key))
+    if not 0 <= value <= _LARGEST:
+        raise ValueError(f"{key} is {value}")
+    return value
+
+
+def _text(value: bytes, key: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{key} is not UTF-8 text") from None
