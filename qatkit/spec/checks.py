@@ -30,30 +30,48 @@ Check = Callable[[M], Iterator[str]]
 
 def check_experiment(experiment: Experiment, source: str) -> None:
     """Raise SpecError, beginning with `source`, when the spec makes no sense."""
-    # Parsed for the sake of old files, used by nothing.
-    _check(experiment, _EXPERIMENT_CHECKS, source, skip=frozenset({"dataset_export_config"}))
+    refuse(experiment_problems(experiment), source)
 
 
 def check_dataset_export(config: DatasetExportConfig, source: str) -> None:
     """Raise SpecError, beginning with `source`, when the spec makes no sense."""
-    _check(config, _EXPORT_CHECKS, source)
+    refuse(dataset_export_problems(config), source)
 
 
 def check_inference(inference: Inference, source: str) -> None:
     """Raise SpecError, beginning with `source`, when the spec makes no sense."""
-    _check(inference, (_handled_classes,), source)
+    refuse(inference_problems(inference), source)
 
 
-def _check(message: M, checks: Sequence[Check[M]], source: str, skip: frozenset[str] = frozenset()) -> None:
-    """What is missing comes first: the other checks take its presence for granted."""
-    problems = list(absent(message, skip))
-    if not problems:
-        problems += misfits(message, skip)
-        for check in checks:
-            problems += check(message)
+def experiment_problems(experiment: Experiment) -> list[str]:
+    """Everything that makes no sense, one line each; nothing where the spec is good."""
+    # Parsed for the sake of old files, used by nothing.
+    return _problems(experiment, _EXPERIMENT_CHECKS, skip=frozenset({"dataset_export_config"}))
+
+
+def dataset_export_problems(config: DatasetExportConfig) -> list[str]:
+    """As `experiment_problems`."""
+    return _problems(config, _EXPORT_CHECKS)
+
+
+def inference_problems(inference: Inference) -> list[str]:
+    """As `experiment_problems`."""
+    return _problems(inference, (_handled_classes,))
+
+
+def refuse(problems: Sequence[str], source: str) -> None:
+    """Raise SpecError with the first of `problems`, if there are any."""
     if problems:
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
         raise SpecError(printable(f"{source}: {'; '.join(problems[:_MOST_SHOWN])}{more}"))
+
+
+def _problems(message: M, checks: Sequence[Check[M]], skip: frozenset[str] = frozenset()) -> list[str]:
+    """What is missing comes first; what else could be said of a missing block is not."""
+    missing = list(absent(message, skip))
+    blocks = tuple(line.partition(" ")[0] for line in missing if line.endswith(" is missing"))
+    found = [*misfits(message, skip), *(line for check in checks for line in check(message))]
+    return missing + [line for line in found if not line.startswith(blocks)]
 
 
 def _crop(experiment: Experiment) -> Iterator[str]:
@@ -185,9 +203,9 @@ def _kitti(config: DatasetExportConfig) -> Iterator[str]:
 
 
 def _coco(config: DatasetExportConfig) -> Iterator[str]:
-    if config.WhichOneof("convert_config_type") != "coco_config":
-        return
     coco: COCOConfig = config.coco_config
+    if not coco.num_partitions:  # none, or one that lacks its folders
+        return
     for name, values in (("img_dir_names", coco.img_dir_names), ("annotation_files", coco.annotation_files)):
         if values and len(values) != coco.num_partitions:
             yield f"coco_config.{name} needs num_partitions {coco.num_partitions} values, found {len(values)}"

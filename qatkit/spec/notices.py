@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 
-from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment
+from qatkit.spec.contradictions import STRIDE, class_names
+from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment, Inference
 from qatkit.spec.walk import joined, type_name, walk
 
 # Parsed, and used by nothing. A field that a package begins to use leaves this table.
@@ -35,17 +36,26 @@ _UNUSED: dict[str, tuple[str, ...]] = {
     "BboxHandlerConfig": ("wandb_config",),
 }
 _KEY = re.compile(r"\[[^]]*\]")
-_STRIDE = 16  # pixels between the grid cells of most networks
 
 
 def of_experiment(experiment: Experiment) -> Iterator[str]:
     """Yield what to tell the user of `experiment`, as it stands in the file; one line each."""
     yield from of_unused(experiment)
     yield from _data(experiment)
-    classes = [target.name for target in experiment.cost_function_config.target_classes]
-    yield from _mapping(dict(experiment.dataset_config.target_class_mapping), classes)
+    yield from _mapping(dict(experiment.dataset_config.target_class_mapping), class_names(experiment))
     yield from _augmentation(experiment.augmentation_config)
     yield from _thresholds_and_weights(experiment)
+
+
+def of_inference(inference: Inference) -> Iterator[str]:
+    """Yield what to tell the user of `inference`, as it stands in the file."""
+    yield from of_unused(inference)
+    config = inference.inferencer_config
+    stride = config.stride or STRIDE
+    for name in ("image_width", "image_height"):
+        value = getattr(config, name)
+        if value % stride:
+            yield f"inferencer_config.{name}: {value} is no multiple of {stride}, the network's stride"
 
 
 def of_unused(root: Message) -> Iterator[str]:
@@ -72,9 +82,8 @@ def _data(experiment: Experiment) -> Iterator[str]:
 
 def _mapping(mapping: Mapping[str, str], classes: Sequence[str]) -> Iterator[str]:
     path = "dataset_config.target_class_mapping"
-    unknown = sorted(set(mapping.values()).difference(classes))
-    if unknown:  # harmless unless the data have such objects, which is an error when they are read
-        yield f"{path} leads to {', '.join(unknown)}, but cost_function_config has {', '.join(classes)}"
+    if unreached := [name for name in classes if name and name not in mapping.values()]:
+        yield f"{path} leads to no {', '.join(unreached)}: the network will learn that there is none"
     # The second pass finds no entry for the new name, or one that leads on to another class.
     lost = sorted({value for value in mapping.values() if mapping.get(value) != value})
     if lost:
@@ -87,10 +96,6 @@ def _mapping(mapping: Mapping[str, str], classes: Sequence[str]) -> Iterator[str
 def _augmentation(config: AugmentationConfig) -> Iterator[str]:
     image, spatial = config.preprocessing, config.spatial_augmentation
     path = "augmentation_config.preprocessing"
-    for name in ("output_image_width", "output_image_height"):
-        value = getattr(image, name)
-        if value % _STRIDE:
-            yield f"{path}.{name}: {value} is no multiple of {_STRIDE}; TAO refuses it, DeepStream shifts boxes"
     if image.min_bbox_width > 1 or image.min_bbox_height > 1:
         yield f"{path}: boxes below min_bbox_width or min_bbox_height are dropped in training; TAO keeps them"
     path = "augmentation_config.spatial_augmentation"

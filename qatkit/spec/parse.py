@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -79,6 +79,14 @@ def parse(text: str, message_type: type[M], source: str) -> M:
 def to_text(message: Message) -> str:
     """Protobuf text that `parse` reads back to an equal message; fields with their proto3 default are left out."""
     return text_format.MessageToString(message, as_utf8=True)
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """All values of the blocks that are present, those with their proto3 default too, by the names in a spec file."""
+    values: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return values
 
 
 def _located(error: text_format.ParseError, text: str, root: str, source: str) -> SpecError:

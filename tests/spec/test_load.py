@@ -21,6 +21,9 @@ from qatkit.spec import (
     load_dataset_export,
     load_experiment,
     load_inference,
+    review_dataset_export,
+    review_experiment,
+    review_inference,
     to_text,
 )
 from qatkit.spec.parse import parse
@@ -94,13 +97,57 @@ def test_a_bad_spec_does_not_warn(written: Write, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    "classes, expected",
-    [(["car"], ["car"]), (["van", "car"], ["van", "car"])],  # the order of the file, not of the alphabet
-)
-def test_class_names(classes: list[str], expected: list[str]) -> None:
-    targets = [{"name": name} for name in classes]
-    assert class_names(Experiment(cost_function_config={"target_classes": targets})) == expected
+def test_contradictions_are_warnings(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(EXPERIMENT.replace("output_image_height: 48", "output_image_height: 50"))
+    assert load_experiment(path).augmentation_config.preprocessing.output_image_height == 50
+    assert "output_image_height: 50 is no multiple of 16" in capsys.readouterr().err
+
+
+def test_review_of_a_good_spec(written: Write) -> None:
+    review = review_experiment(written(EXPERIMENT))
+    assert (review.problems, review.contradictions, review.notices) == ((), (), ())
+    assert review.message.training_config.checkpoint_interval == 10
+
+
+def test_a_review_tells_everything(written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    text = EXPERIMENT.replace("num_epochs: 4", "num_epochs: 0").replace("objective_set {", "dropout_rate: 0.1 sets {")
+    text = text.replace("sets { bbox { scale: 35.0 offset: 0.5 } cov { } }", 'arch: "none"')
+    text = text.replace("output_image_height: 48", "output_image_height: 50").replace("0.05", "7").replace("0.4", "9")
+    review = review_experiment(written(text))
+    rasterizer = 'bbox_rasterizer_config.target_class_config["car"]'
+    assert review.problems == (
+        "model_config.objective_set is missing",
+        "cost_function_config.target_classes[0].coverage_foreground_weight must be > 0 and < 1, found 7",
+        "training_config.num_epochs must be > 0, found 0",
+        f"{rasterizer}.cov_radius_x must be > 0 and <= 1, found 9",
+        f"{rasterizer}.cov_radius_y must be > 0 and <= 1, found 9",
+        "model_config.arch must be one of resnet, vgg, darknet, mobilenet_v1, mobilenet_v2, squeezenet, googlenet, "
+        'efficientnet_b0, found "none"',
+    )
+    assert [line.split(":")[0] for line in review.contradictions] == [
+        "augmentation_config.preprocessing.output_image_height"
+    ]
+    assert review.notices == ("read but not used: model_config.dropout_rate",)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_review_says_nothing_more_of_a_missing_block(written: Write) -> None:
+    start = EXPERIMENT.index("bbox_rasterizer_config")
+    assert review_experiment(written(EXPERIMENT[:start])).problems == ("bbox_rasterizer_config is missing",)
+
+
+def test_other_reviews(written: Write) -> None:
+    review = review_dataset_export(written(KITTI.replace("val_split: 20", "val_split: 200")))
+    assert review.problems == ("kitti_config.val_split must be in 0..100 (percent), found 200",)
+    assert (review.contradictions, review.message.kitti_config.num_partitions) == ((), 2)
+    inference = review_inference(written(INFERENCE.replace("image_height: 48", "image_height: 50")))
+    assert inference.problems == ()
+    assert inference.notices == ("inferencer_config.image_height: 50 is no multiple of 16, the network's stride",)
+
+
+def test_a_review_needs_a_file_that_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no such file"):
+        review_experiment(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

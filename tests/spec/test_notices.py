@@ -65,18 +65,14 @@ def test_table_names_real_fields(kind: str) -> None:
             [],
         ),
         (
-            (f'{MAPPING} = {{key: "bus" value: "bus"}}',),
-            [f"{MAPPING} leads to bus, but cost_function_config has car"],
+            (MAPPING, f'{MAPPING} = {{key: "bus" value: "bus"}}'),
+            [f"{MAPPING} leads to no car: the network will learn that there is none"],
         ),
         (
             (f'{MAPPING} = {{key: "Van" value: "car"}}',),
             [f'{MAPPING}: dataset_convert writes names in lower case, which key "Van" does not match'],
         ),
         ((f'{MAPPING} = {{key: "Car" value: "car"}}',), []),  # beside "car"
-        (
-            (f"{IMAGE}.output_image_height = 540",),
-            [f"{IMAGE}.output_image_height: 540 is no multiple of 16; TAO refuses it, DeepStream shifts boxes"],
-        ),
         ((f"{IMAGE}.min_bbox_width = 1",), []),
         (
             (f"{IMAGE}.min_bbox_height = 2",),
@@ -132,3 +128,21 @@ def test_experiment(edits: tuple[str, ...], expected: list[str]) -> None:
 )
 def test_other_specs(kind: type[Message], text: str, edits: tuple[str, ...], expected: list[str]) -> None:
     assert list(notices.of_unused(edited(kind, text, *edits))) == expected
+
+
+@pytest.mark.parametrize(
+    "edits, expected",
+    [
+        ((), []),
+        (("inferencer_config.stride = 8", "inferencer_config.image_width = 72"), []),
+        (
+            ("inferencer_config.image_height = 50", 'inferencer_config.input_nodes = "input_1"'),
+            [
+                "read but not used: inferencer_config.input_nodes",
+                "inferencer_config.image_height: 50 is no multiple of 16, the network's stride",
+            ],
+        ),
+    ],
+)
+def test_inference(edits: tuple[str, ...], expected: list[str]) -> None:
+    assert list(notices.of_inference(edited(Inference, INFERENCE, *edits))) == expected

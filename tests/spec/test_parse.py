@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatkit.errors import SpecError
-from qatkit.spec import Experiment, load_experiment, to_text
+from qatkit.spec import Experiment, load_experiment, to_json, to_text
 from qatkit.spec.parse import parse
 from tests.spec.strategies import ROOTS, any_message, any_text
 
@@ -192,3 +193,21 @@ def test_any_text_is_read_or_refused_in_one_line(text: str, root: type[Message])
         parse(text, root, "spec")
     except SpecError as error:
         assert str(error).startswith("spec") and str(error).isprintable()
+
+
+def test_json_of_nothing() -> None:
+    assert to_json(Experiment()) == {"random_seed": 0, "dataset_export_config": []}
+
+
+def test_json_has_the_names_of_the_file_and_all_values() -> None:
+    values = to_json(parse("training_config { num_epochs: 3 optimizer { adam { beta1: 0.9 } } }", Experiment, "spec"))
+    training_values = values["training_config"]
+    assert (training_values["num_epochs"], training_values["enable_qat"]) == (3, False)
+    assert training_values["optimizer"]["adam"]["beta1"] == 0.9  # not 0.8999999761581421
+    assert "learning_rate" not in training_values and "model_config" not in values
+
+
+@given(any_message())
+@settings(max_examples=50, deadline=None)
+def test_any_message_has_json(message: Message) -> None:
+    assert json.loads(json.dumps(to_json(message))) == to_json(message)
