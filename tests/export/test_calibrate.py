@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from qatkit.errors import DataError, ModelError, UsageError
-from qatkit.export.calibrate import calibrate
+from qatkit.export.calibrate import calibrate, float_tensors
 from qatkit.export.deployed import deploy
 from qatkit.export.onnx_model import to_onnx
+from qatkit.export.qdq import to_qdq_onnx
+from qatkit.quantization.placement import place
 from tests.export.test_onnx_model import METADATA, images_for
 from tests.networks import residual
 from tests.reference_network import evaluate
@@ -38,7 +40,46 @@ def test_the_batch_size_does_not_matter(calibrator: str) -> None:
     whole, single = (
         calibrate(model, batches, calibrator) for batches in ([images], [image[None] for image in images])
     )
-    assert single == pytest.approx(whole, rel=1e-3)
+    assert single == whole
+
+
+def test_the_order_of_the_images_does_not_matter() -> None:
+    graph, _, model = network()
+    images = images_for(graph, 4)
+    assert calibrate(model, [images]) == calibrate(model, [images[::-1]])
+
+
+def test_only_the_tensors_asked_for() -> None:
+    graph, _, model = network()
+    images = images_for(graph, 2)
+    wanted = ["output_cov/Sigmoid:0", "a_relu/Relu:0", "input_1:0"]
+    found = calibrate(model, [images], "mse", wanted)
+    everything = calibrate(model, [images], "mse")
+    assert list(found.items()) == [(name, amax) for name, amax in everything.items() if name in wanted]
+
+
+def test_a_tensor_that_the_network_does_not_have_is_refused() -> None:
+    graph, _, model = network()
+    with pytest.raises(ModelError, match="no float tensor relu:0"):
+        calibrate(model, [images_for(graph, 1)], tensors=["input_1:0", "relu:0"])
+
+
+def test_tensors_of_other_types_are_left_out() -> None:
+    """Codes and the constants of a network with explicit Q/DQ have no range."""
+    graph, deployed, _ = network()
+    plan = place(graph)
+    model = to_qdq_onnx(deployed, plan, dict.fromkeys(plan.activations, 4.0), METADATA)
+    names = float_tensors(model)
+    assert "input_1:0_dequantized" in names
+    assert not any(name.endswith("_quantized") for name in names)
+    assert list(calibrate(model, [images_for(graph, 1)], "minmax")) == names
+
+
+def test_the_model_stays_as_it_is() -> None:
+    graph, _, model = network()
+    before = model.SerializeToString()
+    calibrate(model, [images_for(graph, 1)])
+    assert model.SerializeToString() == before
 
 
 def test_without_images_there_are_no_ranges() -> None:

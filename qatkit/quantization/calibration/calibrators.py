@@ -23,6 +23,9 @@ ENTROPY_BINS = 2048
 LEVELS = 128
 # Divergences closer than this are equal but for rounding.
 _TIE = 1e-10
+# Where hardly any value is small (a saturated sigmoid), a candidate that keeps a handful of them, and clips the rest,
+# has divergence 0. No candidate may clip more than this part; on ordinary tensors the choice is far below it.
+_MOST_CLIPPED = 0.1
 
 
 def calibrator(name: str) -> Calibrator:
@@ -61,14 +64,15 @@ def entropy(histogram: Histogram) -> float:
 
     Candidate i keeps the first i of 2048 bins and gives amax (i + 0.5) bins. i = 2048 clips nothing; a tensor that
     reaches 1 then gets 1.00024, as in TensorRT's caches. Zeros do not count: the first bin is taken to be as full as
-    the second. Of equal candidates the largest wins.
+    the second. Candidates that clip more than a tenth of the values do not count; of equal ones the largest wins.
     Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017; the details from NVIDIA's pytorch-quantization.
     """
     if histogram.maximum == 0:
         return 0.0
     counts = histogram.resampled(ENTROPY_BINS)
     counts[0] = counts[1]
-    chosen = LEVELS + _last_smallest(divergences(counts), _TIE)
+    kept = np.cumsum(counts)[LEVELS - 1 :] / counts.sum()
+    chosen = LEVELS + _last_smallest(np.where(kept < 1 - _MOST_CLIPPED, np.inf, divergences(counts)), _TIE)
     return (chosen + 0.5) * histogram.maximum / ENTROPY_BINS
 
 

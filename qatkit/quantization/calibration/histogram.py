@@ -75,7 +75,7 @@ class Histogram:
         return self.counts[: int(self.maximum / self.bin_width) + 1]
 
     def resampled(self, bins: int) -> NDArray[np.float64]:
-        """The counts in `bins` equal bins over [0, maximum].
+        """The counts in `bins` equal bins over [0, maximum], which must not be 0.
 
         A bin that an edge cuts is split in proportion, so these are not integers; their sum is.
         """
