@@ -74,12 +74,15 @@ def convert(
     Raises SpecError for values that make no sense; DataError for labels or images that are missing or damaged.
     """
     generator = random.Random(seed)
-    source = _source(spec, generator, tao_split=tao_split)
+    source = source_of(spec, generator, tao_split=tao_split)
+    if spec.kitti_config.partition_mode == "random" and spec.kitti_config.val_split and not tao_split:
+        progress.info("validation images are drawn at random; TAO takes the first in order of name (--tao_split)")
     writer = _Writer(source, output, _modifier(spec, validation_fold, source.folds))
     # TAO numbers only the folds that have frames: with val_split 0, the training frames are fold 0.
     filled = [(number, names) for number, names in enumerate(source.fold_names()) if names]
     if 1 == len(filled) < source.folds:
-        progress.info("all frames are in one fold, 000: there is no validation fold")
+        other = "training" if spec.kitti_config.val_split == 100 else "validation"
+        progress.info(f"all frames are in one fold, 000: there is no {other} fold")
     with ExitStack() as written:
         folds = tuple(writer.write_fold(written, fold, number, names) for fold, (number, names) in enumerate(filled))
         warning_file = _write_warnings(writer.skipped, output)
@@ -154,13 +157,12 @@ class _Writer:
         return [item.label for item in frame.objects if item.label.is_drawable]
 
 
-def _source(spec: DatasetExportConfig, generator: random.Random, *, tao_split: bool) -> Source:
+def source_of(spec: DatasetExportConfig, generator: random.Random, *, tao_split: bool = False) -> Source:
+    """The labelled frames that `spec` describes. Raises SpecError, and DataError where they cannot be read."""
     which = spec.WhichOneof("convert_config_type")
     if which == "coco_config":
         return CocoSource(spec.coco_config)
     if which == "kitti_config":
-        if spec.kitti_config.partition_mode == "random" and spec.kitti_config.val_split and not tao_split:
-            progress.info("validation images are drawn at random; TAO takes the first in order of name (--tao_split)")
         return KittiSource(spec.kitti_config, generator, partition.tao_split if tao_split else partition.random_split)
     raise SpecError("the conversion spec has neither kitti_config nor coco_config")
 

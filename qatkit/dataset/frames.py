@@ -75,15 +75,29 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
     Raises SpecError when the spec names no data; DataError when files or images are missing or damaged, when the
     split is empty or has no object of any class, or when a class maps to one that is not in `classes`.
     """
+    frames, notes = scan_frames(config, classes, split)
+    missing = missing_images(frames)
+    if missing:
+        raise DataError(
+            f"{missing[0]}: no such image ({len(missing)} of {len(frames)} are missing)",
+            hint="an image is image_directory_path / frame id . image_extension",
+        )
+    for note in notes:
+        progress.warn(note)
+    return frames
+
+
+def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> tuple[FrameTable, list[str]]:
+    """As `load_frames`, but no image is looked for, and the warnings are returned."""
     selected = _select(config, split)
     records, sources, paths = _read(selected, _extension(config))
     if not paths:
         raise DataError(f"no {split} frames: the record files hold none")
-    _check_images(paths)
-    kept, class_ids = _map_classes(records.class_names, config.target_class_mapping, classes, split)
+    class_ids, notes = _map_classes(records.class_names, config.target_class_mapping, classes, split)
+    kept = class_ids >= 0
     frame_of = np.repeat(np.arange(len(paths)), records.counts)[kept]
     weights = np.asarray([source.source_weight or 1.0 for source, _ in selected], np.float32)
-    return FrameTable(
+    frames = FrameTable(
         classes=tuple(classes),
         image_paths=paths,
         sizes=records.sizes,
@@ -94,20 +108,30 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
         weights=weights[sources],
         sources=sources,
     )
+    return frames, notes
 
 
-def _select(config: DatasetConfig, split: Split) -> list[tuple[DataSource, list[Path]]]:
-    """The sources of a split, each with its record files."""
+def missing_images(frames: FrameTable) -> list[str]:
+    """The image files that do not exist, each once."""
+    return [path for path in dict.fromkeys(frames.image_paths) if not Path(path).is_file()]
+
+
+def sources_of(config: DatasetConfig, split: Split) -> list[DataSource]:
+    """The data sources that the frames of a split are taken from. Raises SpecError when the spec names none."""
     which = config.WhichOneof("dataset_split_type")
     if split == "validation" and which == "validation_data_source":
-        source = config.validation_data_source
-        return [(source, record_files(source.tfrecords_path))]
+        return [config.validation_data_source]
     if split == "validation" and which is None:
         raise SpecError("dataset_config has neither validation_fold nor validation_data_source")
     if not config.data_sources:
         raise SpecError("dataset_config has no data_sources")
-    found = [(source, record_files(source.tfrecords_path)) for source in config.data_sources]
-    if which != "validation_fold":
+    return list(config.data_sources)
+
+
+def _select(config: DatasetConfig, split: Split) -> list[tuple[DataSource, list[Path]]]:
+    """The sources of a split, each with its record files."""
+    found = [(source, record_files(source.tfrecords_path)) for source in sources_of(config, split)]
+    if config.WhichOneof("dataset_split_type") != "validation_fold":
         return found
     fold, wanted = config.validation_fold, split == "validation"
     chosen = [(source, [path for path in files if _of_fold(path, fold) == wanted]) for source, files in found]
@@ -166,25 +190,13 @@ def _read(
     return concatenate(parts), np.concatenate(sources), tuple(paths)
 
 
-def _check_images(paths: Sequence[str]) -> None:
-    missing = [path for path in dict.fromkeys(paths) if not Path(path).is_file()]
-    if missing:
-        raise DataError(
-            f"{missing[0]}: no such image ({len(missing)} of {len(paths)} are missing)",
-            hint="an image is image_directory_path / frame id . image_extension",
-        )
-
-
 def _map_classes(
     names: Sequence[str], mapping: Mapping[str, str], classes: Sequence[str], split: Split
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Which objects are kept [M], and the class id [M] of each (-1 for those that are not)."""
+) -> tuple[NDArray[np.int32], list[str]]:
+    """The class id [M] of each object, -1 for those that are dropped; and what their user should know."""
     counts = Counter(names)
     ids = {name: _class_id(name, mapping[name], classes) for name in counts if name in mapping}
     dropped = {name: counts[name] for name in sorted(counts) if name not in ids and name != "dontcare"}
-    if dropped:
-        what = ", ".join(f"{name} ({count})" for name, count in dropped.items())
-        progress.warn(f"{split} data: not in target_class_mapping, dropped: {what}")
     class_ids = np.asarray([ids.get(name, -1) for name in names], np.int32)
     if not (class_ids >= 0).any():
         raise DataError(
@@ -192,10 +204,14 @@ def _map_classes(
             f"{', '.join(sorted(counts)) or 'no objects'}",
             hint="keys of target_class_mapping are the lower-case names of the records",
         )
+    notes = []
+    if dropped:
+        what = ", ".join(f"{name} ({count})" for name, count in dropped.items())
+        notes.append(f"{split} data: not in target_class_mapping, dropped: {what}")
     absent = [name for number, name in enumerate(classes) if not (class_ids == number).any()]
     if absent:
-        progress.warn(f"{split} data: no objects of class {', '.join(absent)}")
-    return class_ids >= 0, class_ids
+        notes.append(f"{split} data: no objects of class {', '.join(absent)}")
+    return class_ids, notes
 
 
 def _class_id(name: str, target: str, classes: Sequence[str]) -> int:

@@ -96,8 +96,8 @@ class KittiSource:
             raise SpecError(f'kitti_config: partition_mode is "{mode}", expected "random" or "sequence"')
         if mode == "random" and self.folds != 2:
             raise SpecError(f'kitti_config: num_partitions is {self.folds}; partition_mode "random" makes 2')
-        if mode == "random" and not 0 <= self._config.val_split < 100:
-            raise SpecError(f"kitti_config: val_split is {self._config.val_split:g}, expected 0 <= val_split < 100")
+        if mode == "random" and not 0 <= self._config.val_split <= 100:
+            raise SpecError(f"kitti_config: val_split is {self._config.val_split:g}, expected 0 <= val_split <= 100")
         if mode == "sequence" and not self._config.kitti_sequence_to_frames_file:
             raise SpecError('kitti_config: partition_mode "sequence" needs kitti_sequence_to_frames_file')
 

@@ -92,10 +92,13 @@ def test_the_report_counts(folder: Path, tmp_path: Path) -> None:
     assert (report.skipped, report.warning_file) == ({}, None)
 
 
-def test_without_validation_images_fold_0_trains(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    report = convert(_kitti(folder, val_split=0), tmp_path / "tfr")
+@pytest.mark.parametrize("val_split, other", [(0, "validation"), (100, "training")])
+def test_one_fold_for_all(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, val_split: int, other: str
+) -> None:
+    report = convert(_kitti(folder, val_split=val_split), tmp_path / "tfr")
     assert [(fold.fold, fold.images) for fold in report.folds] == [(0, 20)]
-    assert "no validation fold" in capsys.readouterr().out
+    assert f"all frames are in one fold, 000: there is no {other} fold" in capsys.readouterr().out
 
 
 def test_objects_without_area_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_nothing_is_written_when_something_is_wrong(folder: Path, tmp_path: Path
     [
         ({"partition_mode": ""}, SpecError, 'partition_mode is "", expected "random" or "sequence"'),
         ({"num_partitions": 3}, SpecError, 'num_partitions is 3; partition_mode "random" makes 2'),
-        ({"val_split": 100}, SpecError, "val_split is 100, expected 0 <= val_split < 100"),
+        ({"val_split": 101}, SpecError, "val_split is 101, expected 0 <= val_split <= 100"),
         ({"partition_mode": "sequence"}, SpecError, "needs kitti_sequence_to_frames_file"),
         ({"root_directory_path": "/none"}, DataError, r"/none: no such folder \(root_directory_path\)"),
         ({"image_dir_name": "none"}, DataError, r"none: no such folder \(image_dir_name\)"),
