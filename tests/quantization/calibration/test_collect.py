@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,18 @@ def test_tensors_keep_their_order_and_counts_add_up() -> None:
     assert (found["image"].has_negative, found["wide"].has_negative) == (False, True)
     expected = max(np.abs(batch["wide"].astype(np.float32)).max() for batch in batches())
     assert ranges(found, minmax)["wide"] == expected
+
+
+def test_the_tensors_of_a_batch_are_gone_when_the_next_one_is_made() -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+
+    def batch() -> Batch:
+        assert not any(reference() is not None for reference in made)
+        values = np.ones(3, np.float32)
+        made.append(weakref.ref(values))
+        return {"tensor": values}
+
+    assert collect(batch() for _ in range(3))["tensor"].total == 9
 
 
 @pytest.mark.parametrize("name", CALIBRATORS)
