@@ -42,7 +42,8 @@ def save_checkpoint(
     """Write `model.epoch-<epoch>.ckpt` in one step and remove all but the newest two."""
     path = directory / f"model.epoch-{progress.epoch}.ckpt"
     metadata = {"progress": json.dumps(asdict(progress)), "extra": json.dumps(extra or {})}
-    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    # safetensors writes an array's memory as it lies; NumPy makes a vector of a contiguous scalar.
+    contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
     write_bytes(path, save(contiguous, metadata))
     for old in _all(directory)[:-_KEPT]:
         old.unlink(missing_ok=True)

@@ -44,7 +44,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert (progress, found) == (at(3), extra)
     assert arrays.keys() == ARRAYS.keys()
     for name, array in arrays.items():
-        assert array.dtype == ARRAYS[name].dtype
+        assert (array.dtype, array.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
         assert_array_equal(array, ARRAYS[name])
 
 

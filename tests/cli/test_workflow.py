@@ -1,0 +1,247 @@
+"""The whole workflow on a few images: what every command writes, and that the commands agree with each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qatkit.errors import ModelError
+from qatkit.graph.model_file import load_model
+from qatkit.spec import load_experiment, to_text
+from tests.cli.commands import Outcome, qatkit, replaced, succeed
+from tests.cli.conftest import (
+    CLASSES,
+    EPOCHS,
+    HEIGHT,
+    KEY,
+    QAT_EPOCHS,
+    TRAINING,
+    VALIDATION,
+    WIDTH,
+    Trained,
+    Workspace,
+)
+
+
+def cells(outcome: Outcome) -> list[list[str]]:
+    """The rows of the tables in an output."""
+    lines = [line for line in outcome.out.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_conversion(workspace: Workspace) -> None:
+    for outcome, images in zip(workspace.outcomes, (TRAINING, VALIDATION)):
+        assert f"{images} images in 1 files" in outcome.out
+        assert ["Bag", "bag"] in cells(outcome) and ["person", "person"] in cells(outcome)
+
+
+def test_training(trained: Trained) -> None:
+    assert files(trained.results) == {
+        *(".lock", "experiment_spec.txt", "status.json", "weights/model.tlt"),
+        *(f"model.epoch-{epoch}.ckpt" for epoch in range(1, EPOCHS + 1)),
+    }
+    assert load_experiment(trained.results / "experiment_spec.txt") == load_experiment(trained.spec)
+    assert f"Epoch {EPOCHS}/{EPOCHS}: loss" in trained.outcome.out
+    assert f"Model written to {trained.model}" in trained.outcome.out
+
+
+def test_status_of_a_training(trained: Trained) -> None:
+    events = trained.events
+    assert [event["status"] for event in events] == ["STARTED", *["RUNNING"] * (2 * EPOCHS), "SUCCESS"]
+    graph = load_model(trained.model, KEY).graph
+    assert events[-1]["kpi"]["param_count"] == graph.params / 1e6
+    assert events[-1]["kpi"]["size"] == trained.model.stat().st_size / 2**20
+
+
+def test_the_trained_model(trained: Trained) -> None:
+    model = load_model(trained.model, KEY)
+    assert model.classes == CLASSES
+    assert (model.graph.input.shape, model.graph.name) == ((HEIGHT, WIDTH, 3), "resnet10_nopool_bn_detectnet_v2")
+    assert (model.box_scale, model.box_offset, model.pruned, model.plan) == (35.0, 0.5, False, None)
+    assert model.spec_text == to_text(load_experiment(trained.spec))
+    with pytest.raises(ModelError, match="encrypted"):
+        load_model(trained.model)
+
+
+def evaluate(spec: Path, model: Path, *flags: object) -> tuple[Outcome, dict[str, Any]]:
+    """The outcome of evaluate and what it wrote with --json."""
+    file = model.parent / "result.json"
+    outcome = succeed("evaluate", "-e", spec, "-m", model, "-k", KEY, "--json", file, *flags)
+    return outcome, json.loads(file.read_text())
+
+
+def test_evaluation_gives_what_the_last_validation_gave(trained: Trained) -> None:
+    _, result = evaluate(trained.spec, trained.model)
+    last = [event for event in trained.events if "categorical" in event][-1]
+    assert result["map"] == pytest.approx(last["kpi"]["mean average precision"], abs=1e-3)
+    assert {item["name"]: item["ap"] for item in result["classes"]} == pytest.approx(
+        last["categorical"]["average_precision"], abs=1e-3
+    )
+
+
+def test_what_evaluation_shows_and_writes(trained: Trained, tmp_path: Path) -> None:
+    outcome, result = evaluate(trained.spec, trained.model, "-r", tmp_path)
+    assert (result["engine"], result["precision"], result["frames"]) == ("keras", "fp32", VALIDATION)
+    assert result["model"] == str(trained.model)
+    for item, row in zip(result["classes"], cells(outcome), strict=True):
+        assert row[:4] == [item["name"], f"{item['ap']:.2f}", str(item["ground_truths"]), str(item["detections"])]
+    assert [item["name"] for item in result["classes"]] == list(CLASSES)
+    assert all(item["ground_truths"] > 0 for item in result["classes"])
+    assert f"Mean average precision (in %): {result['map']:.4f}" in outcome.out
+    events = [json.loads(line) for line in (tmp_path / "status.json").read_text().splitlines()]
+    assert [event["status"] for event in events] == ["STARTED", "SUCCESS"]
+    assert events[1]["kpi"] == {"mean average precision": round(result["map"], 4)}
+
+
+def test_evaluation_on_the_training_data(trained: Trained) -> None:
+    assert evaluate(trained.spec, trained.model, "--use_training_set", "-b", 3)[1]["frames"] == TRAINING
+
+
+def test_the_quality_gate(trained: Trained, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    flags = ("evaluate", "-e", trained.spec, "-m", trained.model, "-k", KEY, "--json", file)
+    failed = qatkit(*flags, "--min_map", "99.5")
+    assert failed.code == 7
+    assert (
+        failed.err.splitlines()[-1]
+        == f"error: mAP is {json.loads(file.read_text())['map']:.2f}, below --min_map 99.5"
+    )
+    assert qatkit(*flags, "--min_map", "0").code == 0
+
+
+def test_pruning(trained: Trained, pruned: Path) -> None:
+    before, after = load_model(trained.model, KEY), load_model(pruned, KEY)
+    assert after.pruned
+    assert after.graph.params <= 0.2 * before.graph.params
+
+
+def test_quantization_aware_training(qat: Trained, pruned: Path) -> None:
+    model, start = load_model(qat.model, KEY), load_model(pruned, KEY)
+    assert model.is_qat and model.pruned
+    assert model.graph.nodes == start.graph.nodes
+    assert model.plan is not None and set(model.ranges) == set(model.plan["activations"])
+    assert all(amax > 0 for amax in model.ranges.values())
+    changed = [name for name, array in start.graph.weights.items() if (array != model.graph.weights[name]).any()]
+    assert set(changed) == set(start.graph.weights)
+    assert "with quantization-aware training" in qat.outcome.out
+    assert f"model.epoch-{QAT_EPOCHS}.ckpt" in files(qat.results)
+
+
+def test_evaluation_of_a_qat_model_is_that_of_int8(qat: Trained) -> None:
+    assert evaluate(qat.spec, qat.model)[1]["precision"] == "int8-qat"
+
+
+@pytest.fixture(scope="module")
+def exported(qat: Trained) -> Path:
+    """The folder of what export makes of the QAT model."""
+    folder = qat.results / "export"
+    succeed(
+        *("export", "-m", qat.model, "-k", KEY, "-o", folder / "model.onnx", "-e", qat.spec),
+        *("--data_type", "int8", "--cal_cache_file", folder / "cal.bin", "--gen_ds_config"),
+    )
+    return folder
+
+
+def test_export(exported: Path) -> None:
+    assert {"model.onnx", "model.qdq.onnx", "cal.bin", "labels.txt", "nvinfer_config.txt"} <= files(exported)
+    assert (exported / "labels.txt").read_text().splitlines() == list(CLASSES)
+    first, *lines = (exported / "cal.bin").read_text().splitlines()
+    assert first == "TRT-100300-EntropyCalibration2"
+    assert any(line.startswith("input_1:0: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "name, flags, precision",
+    [
+        ("model.onnx", (), "fp32"),
+        ("model.onnx", ("--cal_cache_file", "cal.bin"), "int8"),
+        ("model.qdq.onnx", (), "int8"),
+    ],
+)
+def test_evaluation_of_exported_files(
+    qat: Trained, exported: Path, name: str, flags: tuple[str, ...], precision: str
+) -> None:
+    paths = [exported / flag if flag.endswith(".bin") else flag for flag in flags]
+    _, result = evaluate(qat.spec, exported / name, *paths)
+    assert result["engine"] == "onnxruntime"
+    assert result["precision"].startswith(precision)
+    assert result["frames"] == VALIDATION
+
+
+def infer(workspace: Workspace, model: Path, results: Path, *flags: object) -> dict[str, list[dict[str, Any]]]:
+    """Image name -> its detections, of all that the network gives the least coverage."""
+    spec = results.parent / "infer.txt"
+    low = ("coverage_threshold: 0.3", "coverage_threshold: 0.005")
+    spec.write_text(replaced(workspace.spec("infer").read_text(), low, ("_threshold: 0.3", "_threshold: 0.005")))
+    images = workspace.data / "val" / "images"
+    succeed("inference", "-e", spec, "-i", images, "-r", results, "-m", model, "-k", KEY, *flags)
+    found: dict[str, list[dict[str, Any]]] = json.loads((results / "detections.json").read_text())["images"]
+    return found
+
+
+def test_inference(workspace: Workspace, trained: Trained, tmp_path: Path) -> None:
+    found = infer(workspace, trained.model, tmp_path / "out")
+    images = sorted((workspace.data / "val" / "images").iterdir())
+    assert sorted(found) == [path.name for path in images]
+    for path in images:
+        with Image.open(tmp_path / "out" / "images_annotated" / path.name) as picture:
+            assert picture.size == (WIDTH, HEIGHT)
+        lines = (tmp_path / "out" / "labels" / f"{path.stem}.txt").read_text().splitlines()
+        assert [(line.split()[0], line.split()[-1]) for line in lines] == [
+            (item["name"], f"{item['confidence']:.3f}") for item in found[path.name]
+        ]
+        assert all(len(line.split()) == 16 for line in lines)
+    assert sum(map(len, found.values())) > 0
+
+
+def test_inference_on_one_image(workspace: Workspace, trained: Trained, tmp_path: Path) -> None:
+    image = workspace.data / "val" / "images" / "000003.jpg"
+    outcome = succeed(
+        *("inference", "-e", workspace.spec("infer"), "-i", image, "-r", tmp_path, "-m", trained.model, "-k", KEY)
+    )
+    assert files(tmp_path) == {"detections.json", "images_annotated/000003.jpg", "labels/000003.txt"}
+    assert outcome.out.splitlines()[-1].startswith("1 images (keras, fp32)")
+
+
+def test_the_deployed_files_detect_what_the_trained_model_detects(
+    workspace: Workspace, qat: Trained, exported: Path, tmp_path: Path
+) -> None:
+    expected = infer(workspace, qat.model, tmp_path / "keras")
+    assert sum(map(len, expected.values())) > VALIDATION
+    for name, flags in (("model.qdq.onnx", ()), ("model.onnx", ("--cal_cache_file", exported / "cal.bin"))):
+        found = infer(workspace, exported / name, tmp_path / name, *flags)
+        for image, items in expected.items():
+            assert len(found[image]) == pytest.approx(len(items), abs=1)
+            best = [max(item["confidence"] for item in side) for side in (items, found[image]) if side]
+            assert np.ptp(best) < 0.02
+
+
+def test_comparison(workspace: Workspace, trained: Trained, qat: Trained, tmp_path: Path) -> None:
+    models = ("-m", f"float={trained.model}", "-m", qat.model)
+    outcome = succeed("compare", "-e", qat.spec, "-k", KEY, "-o", tmp_path, *models)
+    report = json.loads((tmp_path / "result.json").read_text())
+    rows = [(row["name"], row["precision"]) for row in report["models"]]
+    assert rows == [("float", "fp32"), ("float", "int8-ptq"), ("qat", "int8-qat")]
+    assert [tuple(row[:2]) for row in cells(outcome)] == rows
+    sizes = [row["size_bytes"] for row in report["models"]]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert report["dataset"]["images"] == VALIDATION
+
+
+def test_a_finished_training_is_not_repeated(qat: Trained) -> None:
+    before = load_model(qat.model, KEY)
+    qat.model.unlink()
+    outcome = succeed("train", "-e", qat.spec, "-r", qat.results, "-k", KEY)
+    assert f"epoch {QAT_EPOCHS} of {QAT_EPOCHS}" in outcome.out and "Epoch" not in outcome.out
+    after = load_model(qat.model, KEY)
+    assert after.ranges == before.ranges
+    assert all((array == after.graph.weights[name]).all() for name, array in before.graph.weights.items())
