@@ -166,7 +166,8 @@ evaluation_config {{
   average_precision_mode: INTEGRATE
 {"".join(evaluation(name) for name in classes)}}}
 cost_function_config {{
-{"".join(target_class(name, args.foreground_weight) for name in classes)}  enable_autoweighting: {str(args.autoweighting).lower()}
+{"".join(target_class(name, args.foreground_weight) for name in classes)}\
+  enable_autoweighting: {str(args.autoweighting).lower()}
   max_objective_weight: 0.9999
   min_objective_weight: 0.0001
 }}
