@@ -12,7 +12,7 @@ import qatkit
 
 ROOT = Path(qatkit.__file__).parent
 LAYERS = (
-    *("cli", "workflow", "evaluation", "engine", "export", "quantization", "pruning", "training"),
+    *("cli", "workflow", "report", "evaluation", "engine", "export", "quantization", "pruning", "training"),
     *("detectnet", "graph", "dataset", "spec", "startup", "status", "progress", "files", "errors"),
 )
 # Library -> the packages that may import it.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from qatkit.dataset.images import image_size, load_image
 from qatkit.detectnet.clustering import Detections
@@ -19,6 +19,7 @@ from qatkit.engine.base import Engine
 from qatkit.errors import DataError, UsageError
 from qatkit.files import make_directory, replacing, write_json, write_text
 from qatkit.progress import track
+from qatkit.report.drawing import DrawnBox, draw_boxes
 from qatkit.spec import ClasswiseBboxHandlerConfig, Inference
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
@@ -151,18 +152,8 @@ def _color(handler: ClasswiseBboxHandlerConfig) -> tuple[int, int, int]:
 def _annotate(source: Path, found: Sequence[Found], target: Path, line_width: int) -> None:
     with Image.open(source) as image:
         picture, kind = image.convert("RGB"), image.format
-    draw = ImageDraw.Draw(picture)
-    for item in found:
-        draw.rectangle(item.box, outline=item.color, width=line_width)
-        text = f"{item.name}:{item.confidence:.3f}"
-        corner = (item.box[0] + line_width, max(item.box[1] - 12, 0))
-        draw.rectangle(draw.textbbox(corner, text), fill=item.color)
-        draw.text(corner, text, fill=_readable_on(item.color))
+    draw_boxes(
+        picture, [DrawnBox(item.box, item.color, f"{item.name}:{item.confidence:.3f}", line_width) for item in found]
+    )
     with replacing(target) as temporary:
         picture.save(temporary, format=kind or "PNG")
-
-
-def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black on light colours, white on dark ones (ITU-R BT.601 luma)."""
-    luma = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    return (0, 0, 0) if luma > 127 else (255, 255, 255)
