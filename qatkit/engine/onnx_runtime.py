@@ -24,11 +24,13 @@ from qatkit.engine.int8_conv import Operands, exact_products, qlinear_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
 from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
+from qatkit.engine.model_info import find_heads, model_info
 from qatkit.engine.onnx_graph import OnnxGraph, Op, parse
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import OPSET
+from qatkit.graph.nodes import Shape
 
 if TYPE_CHECKING:
     from qatkit.spec import Experiment
@@ -126,7 +128,7 @@ def open_onnx(
     """
     model = load_onnx(path)
     metadata = Metadata.read(model)
-    info, outputs = _info(model, path, metadata, spec)
+    info, outputs = describe(model, path, metadata, spec)
     graph = parse(model)
     if has_qdq(graph):
         if cal_cache is not None:
@@ -203,38 +205,26 @@ def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-def _info(
+def describe(
     model: onnx.ModelProto, path: Path, metadata: Metadata | None, spec: Experiment | None
 ) -> tuple[ModelInfo, tuple[str, str]]:
+    """What the tensors of the network in `path` mean, and the names of its coverage and bbox output."""
+    info = model_info(image_shape(model, path), metadata, spec, path)
+    return info, output_names(model, path)
+
+
+def image_shape(model: onnx.ModelProto, path: Path) -> Shape:
+    """Height, width and channels of the images. Raises ModelError when the file leaves them open."""
     channels, height, width = parse(model).image
     if min(channels, height, width) < 1:
         raise ModelError(f"{path}: the size of its images is not fixed")
-    cov, bbox = _heads(model, path)
-    if metadata is not None:
-        info = ModelInfo((height, width, channels), metadata.classes, metadata.box_scale, metadata.box_offset)
-    elif spec is not None:
-        box = spec.model_config.objective_set.bbox
-        classes = tuple(item.name for item in spec.cost_function_config.target_classes)
-        info = ModelInfo((height, width, channels), classes, box.scale, box.offset)
-    else:
-        raise UsageError(f"{path} does not say what its classes are", hint="give the training spec with -e")
-    return info, (cov, bbox)
+    return height, width, channels
 
 
-def _heads(model: onnx.ModelProto, path: Path) -> tuple[str, str]:
-    """Names of the coverage and the bbox output: by name, else the one with four times the channels is bbox."""
-    names = [output.name for output in model.graph.output]
-    if len(names) != 2:
-        raise ModelError(f"{path}: has {len(names)} outputs, a detector has coverage and bbox")
-    by_name = [next((name for name in names if part in name), "") for part in ("cov", "bbox")]
-    if all(by_name) and by_name[0] != by_name[1]:
-        return by_name[0], by_name[1]
-    channels = [output.type.tensor_type.shape.dim[1].dim_value for output in model.graph.output]
-    if channels[1] == 4 * channels[0]:
-        return names[0], names[1]
-    if channels[0] == 4 * channels[1]:
-        return names[1], names[0]
-    raise ModelError(f"{path}: its outputs {', '.join(names)} are no coverage and bbox")
+def output_names(model: onnx.ModelProto, path: Path) -> tuple[str, str]:
+    """Names of the coverage and the bbox output. Raises ModelError for outputs of another network."""
+    dimensions = {output.name: output.type.tensor_type.shape.dim for output in model.graph.output}
+    return find_heads({name: dims[1].dim_value if len(dims) > 1 else 0 for name, dims in dimensions.items()}, path)
 
 
 def _report(scheme: Int8Scheme, model: onnx.ModelProto) -> Int8Report:
