@@ -18,6 +18,7 @@ from qatkit.evaluation.matching import Criteria, FrameBoxes, match
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], tuple[Array, Array]]
+Observe = Callable[[Mapping[int, Detections]], None]
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,17 @@ def best_point(right: NDArray[np.bool_], truths: int, confidences: Array) -> Ope
     return OperatingPoint(float(confidences[at]), float(curve.precision[at]), float(curve.recall[at]), float(f1[at]))
 
 
-def evaluate(predict: Predict, batches: Iterable[Mapping[str, Any]], settings: EvaluationSettings) -> Result:
+def evaluate(
+    predict: Predict,
+    batches: Iterable[Mapping[str, Any]],
+    settings: EvaluationSettings,
+    observe: Observe | None = None,
+) -> Result:
     """Run `predict` (images NHWC in 0..1 -> cov and bbox NCHW) over labelled batches.
 
     A batch holds `image` [B, H, W, channels], `boxes` [B, n, 4] in network-input pixels and `class_ids` [B, n]
-    (-1 = padding), as NumPy arrays or TensorFlow tensors.
+    (-1 = padding), as NumPy arrays or TensorFlow tensors. observe: is shown the detections of each frame by class
+    index, in order.
     """
     evaluator = Evaluator(settings)
     seconds = []
@@ -205,7 +212,10 @@ def evaluate(predict: Predict, batches: Iterable[Mapping[str, Any]], settings: E
         cov, bbox = predict(images)
         seconds.append((time.perf_counter() - began) / len(images))
         frames = detect(cov, bbox, settings.grid(images, cov), settings.clustering)
-        for frame in zip(np.asarray(batch["boxes"]), np.asarray(batch["class_ids"]), frames, strict=True):
-            evaluator.add(*frame)
+        labels = np.asarray(batch["boxes"]), np.asarray(batch["class_ids"])
+        for boxes, class_ids, detections in zip(*labels, frames, strict=True):
+            evaluator.add(boxes, class_ids, detections)
+            if observe is not None:
+                observe(detections)
     # The first batch pays for what engines prepare on first use.
     return evaluator.result(float(np.median(seconds[1:] or seconds)) if seconds else None)

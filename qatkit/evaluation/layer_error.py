@@ -78,7 +78,7 @@ class TensorError:
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """A tensor of a Q/DQ file. rounded: the name of what its readers read. scale: None for an output, which is float."""
+    """A tensor of a Q/DQ file. rounded: the name of what its readers read. scale: None for a float output."""
 
     name: str
     rounded: str

@@ -11,7 +11,7 @@ from qatkit.dataset.pipeline import data_errors, evaluation_batches
 from qatkit.detectnet.clustering import Compat
 from qatkit.engine.base import Engine
 from qatkit.errors import UsageError
-from qatkit.evaluation.evaluate import EvaluationSettings, Result, evaluate
+from qatkit.evaluation.evaluate import EvaluationSettings, Observe, Result, evaluate
 from qatkit.progress import track
 from qatkit.spec import Experiment, class_names
 
@@ -23,19 +23,28 @@ def load_split(spec: Experiment, *, training_set: bool = False) -> FrameTable:
 
 
 def evaluate_engine(
-    engine: Engine, spec: Experiment, frames: FrameTable, *, batch_size: int = 0, compat: Compat = "none"
+    engine: Engine,
+    spec: Experiment,
+    frames: FrameTable,
+    *,
+    batch_size: int = 0,
+    compat: Compat = "none",
+    observe: Observe | None = None,
 ) -> Result:
-    """Evaluate `engine` on `frames`, each once. batch_size 0 = that of the spec.
+    """Evaluate `engine` on `frames`, each once. batch_size 0 = that of the spec. observe: as of `evaluate`.
 
     Raises UsageError when classes or image size of the network are not those of the spec.
     """
     check_fit(engine, spec)
     size = batch_size or spec.training_config.batch_size_per_gpu
-    settings = replace(
-        EvaluationSettings.from_spec(spec, compat=compat), scale=engine.info.box_scale, offset=engine.info.box_offset
-    )
     with data_errors():
-        return evaluate(engine.predict, _shown(frames, spec, size), settings)
+        return evaluate(engine.predict, _shown(frames, spec, size), settings_of(spec, engine, compat=compat), observe)
+
+
+def settings_of(spec: Experiment, engine: Engine, *, compat: Compat = "none") -> EvaluationSettings:
+    """The settings of `spec` with the box encoding of the network."""
+    settings = EvaluationSettings.from_spec(spec, compat=compat)
+    return replace(settings, scale=engine.info.box_scale, offset=engine.info.box_offset)
 
 
 def _shown(frames: FrameTable, spec: Experiment, batch_size: int) -> Iterator[dict[str, Any]]:

@@ -129,6 +129,15 @@ def test_evaluate(tensors: bool) -> None:
     assert result.seconds_per_image is not None and 0 < result.seconds_per_image < 1
 
 
+def test_detections_are_shown_frame_by_frame() -> None:
+    shown: list[Any] = []
+    evaluate(
+        sees_what_is_painted, [batch(2, tensors=False), batch(1, tensors=False)], settings_for("car"), shown.append
+    )
+    assert [list(frame) for frame in shown] == [[0]] * 3
+    assert [frame[0].confidences.tolist() for frame in shown] == [[0.75]] * 3
+
+
 def test_evaluate_nothing() -> None:
     assert evaluate(sees_what_is_painted, [], settings_for("car")).seconds_per_image is None
 
