@@ -56,6 +56,24 @@ class FrameTable:
         rows = slice(self.row_splits[frame], self.row_splits[frame + 1])
         return self.boxes[rows], self.class_ids[rows]
 
+    def subset(self, frames: Sequence[int]) -> FrameTable:
+        """The frames with these numbers, in this order."""
+        chosen = np.asarray(frames, np.int64)
+        counts = np.diff(self.row_splits)[chosen]
+        splits = np.concatenate([[0], np.cumsum(counts)])
+        rows = np.repeat(self.row_splits[chosen] - splits[:-1], counts) + np.arange(splits[-1])
+        return FrameTable(
+            classes=self.classes,
+            image_paths=tuple(self.image_paths[frame] for frame in chosen),
+            sizes=self.sizes[chosen],
+            boxes=self.boxes[rows],
+            class_ids=self.class_ids[rows],
+            source_classes=tuple(self.source_classes[row] for row in rows),
+            row_splits=splits,
+            weights=self.weights[chosen],
+            sources=self.sources[chosen],
+        )
+
     @property
     def max_objects(self) -> int:
         """The largest number of objects in one frame."""
