@@ -142,7 +142,7 @@ class CocoSource:
 
     def shards(self, fold: int) -> int:
         given = self._config.num_shards
-        return given[fold] if len(given) > 1 else given[0]
+        return given[fold] if len(given) > 1 else sum(given)
 
     def frame(self, fold: int, name: str) -> LabelledFrame:
         return self._parts[fold].frame(name)
@@ -155,7 +155,7 @@ class CocoSource:
                 "coco_config: num_partitions must be the number of annotation_files and of img_dir_names, got "
                 f"{config.num_partitions}, {len(config.annotation_files)} and {len(config.img_dir_names)}"
             )
-        if len(config.num_shards) not in (1, config.num_partitions):
+        if len(config.num_shards) not in (0, 1, config.num_partitions):
             raise SpecError("coco_config: num_shards must be given once, or once per partition")
 
 
@@ -193,8 +193,11 @@ class _CocoPart:
 
     def frame(self, name: str) -> LabelledFrame:
         row = self.images[name]
-        image = Path(self._folder, name).with_suffix("").as_posix()
-        return LabelledFrame(image, int(row["width"]), int(row["height"]), tuple(self._objects[row["id"]]))
+        try:
+            image = Path(self._folder, name).with_suffix("").as_posix()
+            return LabelledFrame(image, int(row["width"]), int(row["height"]), tuple(self._objects[row["id"]]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.path}: image {name!r}: {type(error).__name__} {error}") from error
 
 
 def _folder(path: str, field: str) -> Path:

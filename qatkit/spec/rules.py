@@ -212,6 +212,7 @@ def misfits(root: Message, skip: frozenset[str] = frozenset()) -> Iterator[str]:
     for path, message in walk(root, skip=skip):
         kind = type_name(message)
         yield from _not_numbers(message, path)
+        yield from _null_characters(message, path)
         for name, rule in FIELDS.get(kind, {}).items():
             yield from _field_misfits(message, path, name, rule)
         for low, high in ORDERED.get(kind, ()):
@@ -244,6 +245,14 @@ def _not_numbers(message: Message, path: str) -> Iterator[str]:
             if field.enum_type is not None and item not in field.enum_type.values_by_number:
                 names = ", ".join(known.name for known in field.enum_type.values)
                 yield f"{place} must be one of {names}, found {item}"
+
+
+def _null_characters(message: Message, path: str) -> Iterator[str]:
+    """They end a string in the file system's eyes, so that no file can have such a name."""
+    for field, value in message.ListFields():
+        for suffix, item in elements(value):
+            if isinstance(item, str) and "\0" in item:
+                yield f"{joined(path, field.name)}{suffix} must not hold a null character"
 
 
 def _field_misfits(message: Message, path: str, name: str, rule: Rule) -> Iterator[str]:

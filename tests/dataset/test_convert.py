@@ -278,6 +278,19 @@ def test_coco_files_that_are_wrong(
         convert(_coco(tmp_path, *contents, **config), tmp_path / "tfr")
 
 
+def test_coco_without_shards(tmp_path: Path) -> None:
+    spec = _coco(tmp_path, COCO)
+    del spec.coco_config.num_shards[:]
+    assert [path.name for path in convert(spec, tmp_path / "tfr").folds[0].files] == ["tfr-fold-000-of-001"]
+
+
+@pytest.mark.parametrize("change", [{"width": None}, {"width": "wide"}])
+def test_coco_images_without_a_size(tmp_path: Path, change: dict[str, Any]) -> None:
+    images = [{**COCO["images"][0], **change}]
+    with pytest.raises(DataError, match=r"0\.json: image 'x/a\.jpg': (Type|Value)Error"):
+        convert(_coco(tmp_path, {**COCO, "images": images}), tmp_path / "tfr")
+
+
 def test_coco_annotations_of_an_unknown_image(tmp_path: Path) -> None:
     orphan = {"id": 1, "image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1]}
     with pytest.raises(DataError, match="not a COCO annotation file: KeyError 99"):

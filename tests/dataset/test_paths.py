@@ -35,6 +35,6 @@ def test_without_it_the_current_folder_goes_first(home: Path) -> None:
     assert resolve("images/*.png") == Path.cwd() / "images" / "*.png"
 
 
-@pytest.mark.parametrize("path", ["", "nowhere/images"])
+@pytest.mark.parametrize("path", ["", "nowhere/images", "~no-such-user/images", "x" * 300])
 def test_what_is_nowhere_is_looked_for_here(home: Path, path: str) -> None:
     assert resolve(path) == Path.cwd() / path

@@ -74,6 +74,14 @@ def test_strings_that_must_be_set(place: str) -> None:
     )
 
 
+def test_strings_that_no_file_can_be_called() -> None:
+    edits = (r'dataset_config.data_sources[0].tfrecords_path = "a\0b"', r'model_config.pretrained_model_file = "\0"')
+    assert problems(Experiment, EXPERIMENT, edits) == (
+        "spec: dataset_config.data_sources[0].tfrecords_path must not hold a null character; "
+        "model_config.pretrained_model_file must not hold a null character"
+    )
+
+
 # Every scalar that has a rule, with a value that breaks it.
 @pytest.mark.parametrize(
     "place, value, rule",
