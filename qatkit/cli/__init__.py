@@ -22,6 +22,7 @@ _MACHINE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
 )
 _SUBCOMMANDS = {
+    "check": "Validate specs and look at their data, before anything runs.",
     "dataset_convert": "Convert KITTI or COCO labels to TFRecords.",
     "train": "Train a detector, or retrain a pruned one with quantization-aware training.",
     "prune": "Remove the channels with the smallest norms.",

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.dataset.frames import load_frames, record_files
+from qatkit.dataset.frames import load_frames, missing_images, record_files, scan_frames
 from qatkit.dataset.tfrecord import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
@@ -207,3 +207,14 @@ def test_files_are_sorted_whatever_order_the_file_system_has(folder: Path, monke
     ]
     monkeypatch.setattr("glob.glob", lambda *args, **kwargs: names)
     assert [str(path) for path in record_files(f"{folder}/*")] == names[::-1]
+
+
+def test_a_scan_looks_for_no_images_and_returns_its_warnings(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "images" / "b.png").unlink()
+    frames, notes = scan_frames(_config(folder), CLASSES, "training")
+    assert (len(frames), missing_images(frames)) == (3, [str(folder / "images" / "b.png")])
+    assert notes == [
+        "training data: not in target_class_mapping, dropped: tree (1)",
+        "training data: no objects of class dog",
+    ]
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,215 @@
+"""`qatkit check`: everything that can be said of specs, and of the data that they name, before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qatkit.dataset.frames import Split, record_files, sources_of
+from qatkit.dataset.paths import resolve
+from qatkit.errors import DataError, SpecError, UsageError
+from qatkit.spec import (
+    DatasetExportConfig,
+    Experiment,
+    Inference,
+    Review,
+    contradictions,
+    review_dataset_export,
+    review_experiment,
+    review_inference,
+    to_json,
+    to_text,
+)
+from qatkit.workflow.survey import ConversionSurvey, SplitSurvey, survey_conversion, survey_split
+
+M = TypeVar("M", Experiment, DatasetExportConfig, Inference)
+
+_SPLITS: tuple[Split, ...] = ("training", "validation")
+_MOST_SHOWN = 5  # frames that cannot be read
+
+
+@dataclass(frozen=True)
+class SpecReport:
+    """What there is to say of one spec file.
+
+    text, values: the effective values as a spec file has them, and as JSON; empty for a file that cannot be read.
+    """
+
+    path: Path
+    text: str
+    values: dict[str, Any]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class DataReport:
+    """What there is to say of the data; not_here: what the specs name and this machine does not have."""
+
+    splits: dict[str, SplitSurvey] = field(default_factory=dict)
+    conversion: ConversionSurvey | None = None
+    not_here: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The reports by kind of spec ("experiment", "dataset_export", "inference"), and that of the data."""
+
+    specs: dict[str, SpecReport]
+    data: DataReport
+
+    @property
+    def spec_errors(self) -> list[str]:
+        """Each begins with the name of its file."""
+        return [f"{report.path}: {line}" for report in self.specs.values() for line in report.errors]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of specs and data."""
+        return [*self.spec_errors, *self.data.errors]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of specs and data."""
+        lines = [f"{report.path}: {line}" for report in self.specs.values() for line in report.warnings]
+        return [*lines, *self.data.warnings]
+
+    def raise_for_errors(self) -> None:
+        """Raise SpecError, or DataError where the specs are good, if there is any error."""
+        if self.errors:
+            kind = SpecError if self.spec_errors else DataError
+            raise kind(f"not valid: {self.counts()}")
+
+    def counts(self) -> str:
+        """How many errors and warnings there are."""
+        errors, warnings = len(self.errors), len(self.warnings)
+        return f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "valid": not self.errors,
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "specs": {
+                kind: {
+                    "file": str(report.path),
+                    "effective": report.values,
+                    "errors": report.errors,
+                    "warnings": report.warnings,
+                }
+                for kind, report in self.specs.items()
+            },
+            "data": asdict(self.data),
+        }
+
+
+def check(
+    experiment: Path | None = None, dataset_export: Path | None = None, inference: Path | None = None
+) -> CheckReport:
+    """Review the specs that are given, one by one and together, and survey what is here of their data.
+
+    Raises UsageError when no spec is given, and nothing else: errors are in the report.
+    """
+    given = (experiment, dataset_export, inference)
+    if given == (None, None, None):
+        raise UsageError("nothing to check", hint="-e, -d or -i with a spec file")
+    training, spec = _reviewed(experiment, review_experiment)
+    conversion, export = _reviewed(dataset_export, review_dataset_export)
+    deployment, deployed = _reviewed(inference, review_inference)
+    if spec and export:
+        conversion = _with_errors(conversion, contradictions.of_conversion(spec, export))
+    if spec and deployed:
+        deployment = _with_errors(deployment, contradictions.of_inference(spec, deployed))
+    reports = {"experiment": training, "dataset_export": conversion, "inference": deployment}
+    return CheckReport(
+        {kind: report for kind, report in reports.items() if report is not None}, _survey(spec, export, deployed)
+    )
+
+
+def _reviewed(path: Path | None, review: Callable[[Path], Review[M]]) -> tuple[SpecReport | None, M | None]:
+    """The report of a spec file, and its message where commands would take it."""
+    if path is None:
+        return None, None
+    try:
+        found: Review[M] = review(path)
+    except SpecError as error:
+        message = str(error).removeprefix(f"{path}:").strip()
+        return SpecReport(path, "", {}, (message,), ()), None
+    errors = (*found.problems, *found.contradictions)
+    report = SpecReport(path, to_text(found.message), to_json(found.message), errors, found.notices)
+    return report, None if found.problems else found.message
+
+
+def _with_errors(report: SpecReport | None, errors: Iterable[str]) -> SpecReport | None:
+    return None if report is None else replace(report, errors=(*report.errors, *errors))
+
+
+def _survey(spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None) -> DataReport:
+    data = DataReport()
+    if spec is not None:
+        for split in _SPLITS:
+            _survey_split(spec, split, data)
+        _look_for(spec.model_config.pretrained_model_file, "model_config.pretrained_model_file", data)
+    if export is not None:
+        _survey_conversion(export, spec, data)
+    if inference is not None:
+        config = inference.inferencer_config
+        _look_for(config.tlt_config.model, "tlt_config.model", data)
+        _look_for(config.tensorrt_config.trt_engine, "tensorrt_config.trt_engine", data)
+    data.errors = list(dict.fromkeys(data.errors))  # both splits may lack the same folder
+    return data
+
+
+def _survey_split(spec: Experiment, split: Split, data: DataReport) -> None:
+    patterns = [source.tfrecords_path for source in sources_of(spec.dataset_config, split)]
+    if not any(_has_records(pattern) for pattern in patterns):
+        data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
+        return
+    try:
+        survey = survey_split(spec, split)
+    except (DataError, OSError) as error:
+        data.errors.append(str(error))
+        return
+    data.splits[split] = survey
+    data.warnings += survey.notes
+    if survey.missing_images:
+        count = f"{len(survey.missing_images)} of {survey.images} are missing"
+        data.errors.append(f"{split} data: {survey.missing_images[0]}: no such image ({count})")
+
+
+def _has_records(pattern: str) -> bool:
+    try:
+        return bool(record_files(pattern))
+    except DataError:
+        return False
+
+
+def _survey_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport) -> None:
+    kitti = config.WhichOneof("convert_config_type") == "kitti_config"
+    root = config.kitti_config.root_directory_path if kitti else config.coco_config.root_directory_path
+    if not os.path.isdir(resolve(root)):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
+        data.not_here.append(f"labels: no folder {root}")
+        return
+    try:
+        survey = survey_conversion(config, spec)
+    except (DataError, SpecError, OSError) as error:
+        data.errors.append(str(error))
+        return
+    data.conversion = survey
+    data.errors += survey.problems[:_MOST_SHOWN]
+    if len(survey.problems) > _MOST_SHOWN:
+        data.errors.append(f"labels: {len(survey.problems) - _MOST_SHOWN} more frames that cannot be read")
+    if survey.no_area:
+        data.warnings.append(f"labels: {survey.no_area} objects have no area: they will be left out")
+    data.warnings += [f"labels: {note}" for item in survey.classes for note in item.notes()]
+
+
+def _look_for(path: str, field: str, data: DataReport) -> None:
+    if path and not os.path.exists(path):  # noqa: PTH110 - as above
+        data.not_here.append(f"{field}: no file {path}")
