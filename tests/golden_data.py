@@ -33,7 +33,12 @@ def array(topic: str, case: dict[str, Any], name: str) -> NDArray[Any]:
     return _archive(topic)[f"{case['id']}.{name}"]
 
 
-def parametrize(topic: str, *prefixes: str) -> pytest.MarkDecorator:
-    """Parametrize a test over the cases of `topic` whose id starts with one of `prefixes` (all without any)."""
+def parametrize(topic: str, *prefixes: str, needs: str = "") -> pytest.MarkDecorator:
+    """Parametrize a test over the cases of `topic` whose id starts with one of `prefixes` (all without any).
+
+    needs: an array that must be stored; `tests/golden` leaves out what is large.
+    """
     chosen = [case for case in cases(topic) if not prefixes or case["id"].startswith(prefixes)]
+    if needs:
+        chosen = [case for case in chosen if f"{case['id']}.{needs}" in _archive(topic)]
     return pytest.mark.parametrize("case", chosen, ids=[case["id"] for case in chosen])

@@ -38,7 +38,7 @@ from qatkit.cli.tao import TaoCommand
     type=click.Choice(["tensorrt", "tao"]),
     default="tensorrt",
     show_default=True,
-    help="QAT: which tensors are quantized.",
+    help="QAT: which tensors are quantized; tao: with TAO's arithmetic too.",
 )
 @click.option("--skip_layers", multiple=True, help="QAT: layers that stay float (may be repeated).")
 @click.option("-v", "--verbose", is_flag=True, help="More output.")

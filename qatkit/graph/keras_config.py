@@ -231,8 +231,12 @@ class _Reader:
     def _qdq(self, layer: _Layer) -> str:
         if layer.config.get("bitwidth", 8) != 8:
             raise layer.fail(f"{layer.config['bitwidth']} bits cannot be read, only 8")
-        self.qdq[layer.name] = layer.inputs[0]
-        return layer.inputs[0]
+        (carrier,) = layer.inputs
+        if carrier in self.qdq.values():
+            # Behind a Dropout the same tensor is quantized once more, with a range of its own.
+            carrier = self.add(nodes.Concat(layer.name, (carrier,)))
+        self.qdq[layer.name] = carrier
+        return carrier
 
 
 def _window(layer: _Layer) -> dict[str, Any]:

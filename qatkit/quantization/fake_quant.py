@@ -1,6 +1,7 @@
 """Fake quantization in TensorFlow: obeys a `QuantizationPlan`, with TFMOT's wrappers around Keras layers.
 
 Both quantizers are symmetric with the codes -127..127 and zero point 0, as TensorRT wants them: `scale = amax / 127`.
+A plan with TAO's placement gets TAO's quantizers (`tao_quant`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from qatkit.errors import ModelError
 from qatkit.graph.nodes import Graph, Node
 from qatkit.quantization.folding import CODE_MAX
 from qatkit.quantization.placement import QuantizationPlan
+from qatkit.quantization.tao_quant import TaoActivationQuantizer, TaoWeightQuantizer
 from qatkit.training.keras_model import KerasGraph, to_keras
 
 # Below this a scale is no normal float32 number; the codes of such a channel are 0 (as in `folding.weight_codes`).
@@ -81,12 +83,10 @@ class ActivationQuantizer(MovingAverageQuantizer):
         return {"ema_decay": self.ema_decay}
 
 
-class TensorRTQuantizeConfig(QuantizeConfig):
+class LayerQuantizeConfig(QuantizeConfig):
     """What TFMOT's wrapper quantizes of one layer: its kernel, its output, both or neither."""
 
-    def __init__(
-        self, kernel: str | None, weights: WeightQuantizer | None, output: ActivationQuantizer | None
-    ) -> None:
+    def __init__(self, kernel: str | None, weights: Quantizer | None, output: Quantizer | None) -> None:
         self._kernel = kernel
         self._weights = weights
         self._output = output
@@ -113,10 +113,15 @@ class TensorRTQuantizeConfig(QuantizeConfig):
 
 @dataclass
 class QuantizedKerasGraph(KerasGraph):
-    """A Keras model with fake quantization; `range_variables` hold (min, max) of each quantized tensor."""
+    """A Keras model with fake quantization.
+
+    range_variables: (min, max) of each quantized tensor. averages: what else the moving average of its range needs,
+    by a name for the checkpoint; only TAO's needs something.
+    """
 
     plan: QuantizationPlan
     range_variables: Mapping[str, tuple[tf.Variable, tf.Variable]]
+    averages: Mapping[str, tf.Variable]
 
     def ranges(self) -> dict[str, float]:
         """Node name -> amax of its output tensor."""
@@ -124,10 +129,12 @@ class QuantizedKerasGraph(KerasGraph):
 
     def state(self) -> dict[str, NDArray[Any]]:
         ranges = {f"range/{name}": np.array(amax, np.float32) for name, amax in self.ranges().items()}
-        return {**super().state(), **ranges}
+        return {**super().state(), **ranges, **{name: value.numpy() for name, value in self.averages.items()}}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         super().restore(arrays)
+        for name, variable in self.averages.items():
+            variable.assign(arrays[name])
         self.set_ranges({name: float(arrays[f"range/{name}"]) for name in self.range_variables})
 
     def set_ranges(self, ranges: Mapping[str, float]) -> None:
@@ -151,26 +158,38 @@ def to_fake_quantized(
     Raises ModelError when the plan is for another network, or a range is missing.
     """
     plan.check(graph)
+    as_tao = plan.placement == "tao"
+
+    def output_quantizer(node: Node) -> Quantizer | None:
+        if node.name not in plan.activations:
+            return None
+        return TaoActivationQuantizer(ema_decay) if as_tao else ActivationQuantizer(ema_decay)
 
     def wrap(node: Node, layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         kernel = _KERNELS[node.op] if node.name in plan.weights else None
-        output = ActivationQuantizer(ema_decay) if node.name in plan.activations else None
+        output = output_quantizer(node)
         if kernel is None and output is None:
             return layer
-        weights = WeightQuantizer(node.op == "DepthwiseConv2D") if kernel else None
-        return QuantizeWrapperV2(layer, TensorRTQuantizeConfig(kernel, weights, output))
+        weights = TaoWeightQuantizer() if as_tao else WeightQuantizer(node.op == "DepthwiseConv2D")
+        return QuantizeWrapperV2(layer, LayerQuantizeConfig(kernel, weights, output))
 
     def wrap_input(node: Node, _: Any) -> tf_keras.layers.Layer:
-        quantizer = ActivationQuantizer(ema_decay) if node.name in plan.activations else None
-        return QuantizeLayer(quantizer, name=f"{node.name}_quantize")
+        return QuantizeLayer(output_quantizer(node), name=f"{node.name}_quantize")
 
     plain = to_keras(graph, wrap, wrap_input)
-    variables = {name: _range_variables(plain.layers[name]) for name in plan.activations}
-    network = QuantizedKerasGraph(plain.graph, plain.model, plain.variables, plain.layers, plan, variables)
+    network = _with_ranges(plain, plan)
     network.set_ranges(ranges)
     return network
 
 
-def _range_variables(layer: tf_keras.layers.Layer) -> tuple[tf.Variable, tf.Variable]:
-    holder = layer.quantizer_vars if isinstance(layer, QuantizeLayer) else layer._output_quantizer_vars
-    return holder["min_var"], holder["max_var"]
+def _with_ranges(plain: KerasGraph, plan: QuantizationPlan) -> QuantizedKerasGraph:
+    held = {name: _quantizer_variables(plain.layers[name]) for name in plan.activations}
+    ranges = {name: (variables.pop("min_var"), variables.pop("max_var")) for name, variables in held.items()}
+    averages = {
+        f"average/{name}/{part}": variable for name, variables in held.items() for part, variable in variables.items()
+    }
+    return QuantizedKerasGraph(plain.graph, plain.model, plain.variables, plain.layers, plan, ranges, averages)
+
+
+def _quantizer_variables(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
+    return dict(layer.quantizer_vars if isinstance(layer, QuantizeLayer) else layer._output_quantizer_vars)

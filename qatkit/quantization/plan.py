@@ -16,8 +16,10 @@ Placement = Literal["tensorrt", "tao"]
 class QuantizationPlan:
     """Which tensors carry quantize/dequantize, which kernels are INT8.
 
+    placement: whose rule it follows; `tao` is also trained and evaluated with TAO's arithmetic (`tao_quant`).
     activations: nodes whose output is quantized, in graph order.
-    weights: convolutions whose kernel is quantized, one scale per output channel.
+    weights: convolutions whose kernel is quantized. Deployed, it has one scale per output channel, as TensorRT
+        takes it; TAO trains with one per kernel.
     shared: node -> the quantized node whose range its output has too: max-pool, padding and nearest-neighbour
         upsampling after that node, or what only a Concat reads before it. No quantization of their own.
     skip: the layer patterns that were taken out on request.

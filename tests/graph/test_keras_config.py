@@ -112,6 +112,17 @@ def test_quantizers_are_passed_and_remembered() -> None:
     assert network.nodes[4].inputs == ("relu",)
 
 
+def test_a_tensor_that_is_quantized_twice_is_two_nodes() -> None:
+    """Behind a Dropout TAO quantizes again, with another range."""
+    net = Description()
+    once = net.add("QDQ", "input_1_qdq", "input_1", bitwidth=8)
+    twice = net.add("QDQ", "drop_qdq", net.add("Dropout", "drop", once, rate=0.5), bitwidth=8)
+    net.add("Activation", "relu", twice, activation="relu")
+    network = read_network(net.model("relu"))
+    assert network.qdq == {"input_1_qdq": "input_1", "drop_qdq": "drop_qdq"}
+    assert network.nodes[1:] == (nodes.Concat("drop_qdq", ("input_1",)), nodes.Relu("relu", ("drop_qdq",)))
+
+
 def test_a_convolution_with_a_quantizer_of_its_own() -> None:
     net = Description()
     net.add("Activation", "relu", "input_1", activation="relu")

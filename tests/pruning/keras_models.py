@@ -33,17 +33,20 @@ def network(model: str) -> Graph:
     if "keras_config" not in entry:
         return _built(model.removesuffix("_qat"), entry["weight_seed"])
     found = read_network(entry["keras_config"])
-    return _with_weights(found.name, found.nodes, found.outputs, entry["weight_seed"])
+    return with_weights(found.name, found.nodes, found.outputs, entry["weight_seed"])
 
 
 def _built(model: str, seed: int) -> Graph:
     arch, depth = _BUILT[model]
     config = ModelConfig(arch=arch, num_layers=depth, use_batch_norm=True, all_projections=True)
     graph = build(config, (64, 96, 3), 2, seed=0)
-    return _with_weights(graph.name, graph.nodes, graph.outputs, seed)
+    return with_weights(graph.name, graph.nodes, graph.outputs, seed)
 
 
-def _with_weights(name: str, nodes: tuple[Node, ...], outputs: tuple[str, ...], seed: int) -> Graph:
+def with_weights(
+    name: str, nodes: tuple[Node, ...], outputs: tuple[str, ...], seed: int, spread: float = 2.0
+) -> Graph:
+    """The network of `nodes`; kernels' channels differ by up to 10 ** spread."""
     shapes: dict[str, Shape] = {}
     weights: dict[str, NDArray[np.float32]] = {}
     for node in nodes:
@@ -51,14 +54,16 @@ def _with_weights(name: str, nodes: tuple[Node, ...], outputs: tuple[str, ...], 
         shapes[node.name] = node.output_shape(inputs)
         axis = 2 if isinstance(node, DepthwiseConv2D) else -1
         for index, (part, shape) in enumerate(node.weight_shapes(inputs).items()):
-            weights[f"{node.name}/{part}"] = _weight(node.name, index, shape, axis, seed)
+            weights[f"{node.name}/{part}"] = _weight(node.name, index, shape, axis, seed, spread)
     return Graph(name, nodes, weights, outputs)
 
 
-def _weight(layer: str, index: int, shape: tuple[int, ...], axis: int, seed: int) -> NDArray[np.float32]:
+def _weight(
+    layer: str, index: int, shape: tuple[int, ...], axis: int, seed: int, spread: float
+) -> NDArray[np.float32]:
     random = np.random.RandomState((zlib.crc32(layer.encode()) + 7919 * index + seed) % 2**32)
     if len(shape) < 2:
         return random.uniform(0.1, 1, shape).astype(np.float32)
     values = random.standard_normal(shape).astype(np.float32)
-    factor = (10 ** random.uniform(-2, 0, shape[axis])).astype(np.float32)
+    factor = (10 ** random.uniform(-spread, 0, shape[axis])).astype(np.float32)
     return values * (factor[:, None] if axis == 2 else factor)
