@@ -137,7 +137,7 @@ def open_onnx(
             )
         scheme = from_qdq(graph)
     elif cal_cache is not None:
-        scales = _known_scales(graph, cal_cache)
+        scales = known_scales(graph, cal_cache)
         scheme = from_cache(graph if metadata is not None else parse(_folded(model)), scales)
     else:
         return OnnxEngine(model, info, outputs, threads=threads)
@@ -145,7 +145,7 @@ def open_onnx(
     return int8_engine(scheme, info, outputs, precision="int8-qat" if trained else "int8-ptq", threads=threads)
 
 
-def _known_scales(graph: OnnxGraph, cal_cache: Path) -> dict[str, float]:
+def known_scales(graph: OnnxGraph, cal_cache: Path) -> dict[str, float]:
     """The scales of a cache; says how many of its names the network does not have, for TensorRT does not."""
     scales = dict(read_cache(cal_cache).scales)
     if strangers := [name for name in scales if name not in graph.tensors]:
