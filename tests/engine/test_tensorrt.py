@@ -1,4 +1,4 @@
-"""Engines built and run by the TensorRT that is installed, against ONNX Runtime. Skipped without it or without a GPU."""
+"""Engines by the TensorRT that is installed, against ONNX Runtime. Skipped without it or without a GPU."""
 
 from __future__ import annotations
 
