@@ -28,6 +28,7 @@ _SUBCOMMANDS = {
     "prune": "Remove the channels with the smallest norms.",
     "evaluate": "Average precision of a .tlt or .onnx model, INT8 included.",
     "export": "Write ONNX, INT8 calibration cache, Q/DQ ONNX and DeepStream files.",
+    "calibration_tensorfile": "Write calibration images to a TensorFile for export.",
     "inference": "Detect objects in images: annotated images and KITTI labels.",
     "compare": "FP32, INT8 by PTQ and INT8 by QAT side by side.",
 }

@@ -12,7 +12,7 @@ from qatkit.cli.tao import TaoCommand
 if TYPE_CHECKING:
     from qatkit.graph.model_file import Model
     from qatkit.spec import Experiment
-    from qatkit.workflow.export import CalibrationImages
+    from qatkit.workflow.calibration import CalibrationImages
 
 _FILE = click.Path(path_type=Path)
 
@@ -26,7 +26,11 @@ _FILE = click.Path(path_type=Path)
 @click.option("--cal_cache_file", type=_FILE, help="INT8: TensorRT calibration cache.  [default: cal.bin beside it]")
 @click.option("--cal_json_file", type=_FILE, help="INT8: ranges as JSON.")
 @click.option("--cal_image_dir", type=_FILE, help="INT8: images to calibrate with.")
-@click.option("--cal_data_file", type=_FILE, hidden=True)
+@click.option(
+    "--cal_data_file",
+    type=_FILE,
+    help="INT8: TensorFile to calibrate on; made from --cal_image_dir if that is given.",
+)
 @click.option(
     "--batches", type=click.IntRange(min=1), default=10, show_default=True, help="INT8: calibration batches."
 )
@@ -121,11 +125,9 @@ def _options(flags: dict[str, Any]) -> Any:
     from qatkit.export.export import ExportOptions
 
     int8 = flags["data_type"] == "int8"
-    for name in ("cal_json_file", "force_ptq"):
+    for name in ("cal_json_file", "cal_data_file", "force_ptq"):
         if flags[name] and not int8:
             raise UsageError(f"--{name} goes with --data_type int8, not with {flags['data_type']}")
-    if flags["cal_data_file"] is not None:
-        raise UsageError("--cal_data_file: tensor files are not read", hint="--cal_image_dir DIR, or -e SPEC")
     cache = flags["cal_cache_file"] or _output(flags).with_name("cal.bin")
     return ExportOptions(
         data_type=flags["data_type"],
@@ -148,18 +150,14 @@ def _output(flags: dict[str, Any]) -> Path:
 
 
 def _images(flags: dict[str, Any], spec: Experiment | None, model: Model) -> CalibrationImages | None:
-    """The calibration images that the flags name, the folder before the spec; says which."""
-    from qatkit.progress import info
-    from qatkit.workflow.export import images_from_folder, images_from_spec
+    """The calibration images that the flags name."""
+    from qatkit.workflow.calibration import calibration_images
 
-    count = flags["batches"] * flags["batch_size"]
-    if flags["cal_image_dir"] is not None:
-        seed = spec.random_seed if spec is not None else 42
-        images = images_from_folder(model, flags["cal_image_dir"], count, seed)
-        source = str(flags["cal_image_dir"])
-    elif spec is not None:
-        images, source = images_from_spec(spec, count), "the spec's training data"
-    else:
-        return None
-    info(f"Calibrating on {len(images.paths)} images of {source}.")
-    return images
+    return calibration_images(
+        model,
+        spec,
+        image_dir=flags["cal_image_dir"],
+        data_file=flags["cal_data_file"],
+        batches=flags["batches"],
+        batch_size=flags["batch_size"],
+    )

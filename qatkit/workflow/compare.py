@@ -20,9 +20,9 @@ from qatkit.graph.model_file import Model
 from qatkit.graph.pretrained import read_model
 from qatkit.progress import info, table
 from qatkit.spec import Experiment, class_names
+from qatkit.workflow.calibration import CalibrationImages, images_from_spec
 from qatkit.workflow.engines import open_engine
 from qatkit.workflow.evaluate import evaluate_engine, load_split
-from qatkit.workflow.export import CalibrationImages, images_from_spec
 
 _CALIBRATION_IMAGES = 100
 

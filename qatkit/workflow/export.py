@@ -1,65 +1,27 @@
-"""`qatkit export`: calibration images, the files, and the proof that they compute what the Keras model computes."""
+"""`qatkit export`: the files, and the proof that they compute what the Keras model computes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.dataset.frames import load_frames
-from qatkit.dataset.images import ImageLayout, load_pixels, to_float
 from qatkit.engine.base import Engine
-from qatkit.errors import DataError, UsageError
+from qatkit.errors import UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 from qatkit.export.deployed import deploy
 from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export
 from qatkit.graph.model_file import Model
-from qatkit.progress import info, track
-from qatkit.spec import ClusteringConfig, Experiment, class_names
-from qatkit.workflow.inference import image_files
+from qatkit.progress import info
+from qatkit.spec import ClusteringConfig, Experiment
+from qatkit.workflow.calibration import CalibrationImages
 
 _PARITY_IMAGES = 4
 _DBSCAN = ClusteringConfig.DBSCAN
 
 Images = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class CalibrationImages:
-    """The image files that calibration reads: `layout` says how. They are chosen by `seed` and can be listed."""
-
-    paths: tuple[str, ...]
-    layout: ImageLayout
-
-    def __iter__(self) -> Iterator[Images]:
-        """One image at a time, [1, H, W, C] in 0..1, so that memory does not grow with their number."""
-        for path in track(self.paths, "Calibration", len(self.paths)):
-            yield to_float(load_pixels(path, self.layout))[None]
-
-
-def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayout) -> CalibrationImages:
-    """`count` of `files` (all if there are fewer), drawn with `seed`. Raises DataError when there is none."""
-    if not files:
-        raise DataError("there are no images to calibrate with")
-    order = np.random.default_rng(seed).permutation(len(files))[:count]
-    return CalibrationImages(tuple(files[index] for index in order), layout)
-
-
-def images_from_folder(model: Model, folder: Path, count: int, seed: int) -> CalibrationImages:
-    """Images of a folder, resized to the network's input."""
-    height, width, channels = model.graph.input.shape
-    files = [str(path) for path in image_files(folder)]
-    return choose_images(files, count, seed, ImageLayout(width, height, channels, auto_resize=True))
-
-
-def images_from_spec(spec: Experiment, count: int) -> CalibrationImages:
-    """Training images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
-    frames = load_frames(spec.dataset_config, class_names(spec), "training")
-    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
-    return choose_images(frames.image_paths, count, spec.random_seed, layout)
 
 
 def export_model(
@@ -77,9 +39,7 @@ def export_model(
 
 def _sample(model: Model, images: CalibrationImages | None) -> Images:
     if images is not None:
-        return np.concatenate(
-            [to_float(load_pixels(path, images.layout))[None] for path in images.paths[:_PARITY_IMAGES]]
-        )
+        return images.first(_PARITY_IMAGES)
     shape = (_PARITY_IMAGES, *model.graph.input.shape)
     return np.random.default_rng(0).random(shape, np.float32)
 

@@ -1,0 +1,177 @@
+"""The images that calibration reads: of a folder, of a training spec, or of a TensorFile made before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit.dataset.frames import load_frames
+from qatkit.dataset.images import ImageLayout, load_pixels, to_float
+from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
+from qatkit.errors import DataError, UsageError
+from qatkit.graph.model_file import Model
+from qatkit.progress import info, track
+from qatkit.spec import Experiment, class_names
+from qatkit.workflow.inference import image_files
+
+_SEED = 42  # where no spec has one
+
+Images = NDArray[np.float32]
+
+
+class CalibrationImages(Protocol):
+    """Iterating gives one image at a time, [1, H, W, C] in 0..1, so that memory does not grow with their number."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Images]: ...
+
+    def first(self, count: int) -> Images:
+        """The first images, [count, H, W, C], or all if there are fewer."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files, chosen by a seed; `layout` says how they become network inputs."""
+
+    paths: tuple[str, ...]
+    layout: ImageLayout
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Images]:
+        for path in track(self.paths, "Calibration", len(self.paths)):
+            yield self._load(path)
+
+    def first(self, count: int) -> Images:
+        return np.concatenate([self._load(path) for path in self.paths[:count]])
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """Batches [size, H, W, C]; images that do not fill one are left out."""
+        for start in range(0, len(self) - size + 1, size):
+            yield np.concatenate([self._load(path) for path in self.paths[start : start + size]])
+
+    def _load(self, path: str) -> Images:
+        return to_float(load_pixels(path, self.layout))[None]
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """The first `count` images of a TensorFile."""
+
+    file: TensorFile
+    count: int
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.file))
+
+    def __iter__(self) -> Iterator[Images]:
+        yield from track(islice(self.file, self.count), "Calibration", len(self))
+
+    def first(self, count: int) -> Images:
+        return np.concatenate(list(islice(self.file, min(count, self.count))))
+
+
+def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayout) -> ImageFiles:
+    """`count` of `files` (all if there are fewer), drawn with `seed`. Raises DataError when there is none."""
+    if not files:
+        raise DataError("there are no images to calibrate with")
+    order = np.random.default_rng(seed).permutation(len(files))[:count]
+    return ImageFiles(tuple(files[index] for index in order), layout)
+
+
+def images_from_folder(model: Model, folder: Path, count: int, seed: int) -> ImageFiles:
+    """Images of a folder, resized to the network's input."""
+    height, width, channels = model.graph.input.shape
+    files = [str(path) for path in image_files(folder)]
+    return choose_images(files, count, seed, ImageLayout(width, height, channels, auto_resize=True))
+
+
+def images_from_spec(spec: Experiment, count: int, *, validation: bool = False) -> ImageFiles:
+    """Images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
+    frames = load_frames(spec.dataset_config, class_names(spec), "validation" if validation else "training")
+    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    return choose_images(frames.image_paths, count, spec.random_seed, layout)
+
+
+def images_from_tensorfile(model: Model, path: Path, count: int) -> StoredImages:
+    """Images of a TensorFile, as they stand there. Raises DataError when they are not of the network's size."""
+    file = open_tensorfile(path)
+    if file.image_shape != model.graph.input.shape:
+        found, wanted = _size(file.image_shape), _size(model.graph.input.shape)
+        raise DataError(f"{path}: its images are {found}, the model takes {wanted}")
+    return StoredImages(file, count)
+
+
+def calibration_images(
+    model: Model,
+    spec: Experiment | None,
+    *,
+    image_dir: Path | None = None,
+    data_file: Path | None = None,
+    batches: int = 10,
+    batch_size: int = 16,
+) -> CalibrationImages | None:
+    """The images that the flags of `export` name; says which. None where they name none.
+
+    data_file comes before image_dir, and that before the spec. A data_file that does not exist is made from
+    image_dir, as TAO does. Raises UsageError when it does exist and image_dir is given too.
+    """
+    count = batches * batch_size
+    seed = spec.random_seed if spec is not None else _SEED
+    images: CalibrationImages
+    if data_file is not None:
+        if image_dir is not None:
+            _check_new(data_file, "leave out --cal_image_dir to calibrate on it, or remove it to make it anew")
+            _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
+        images, source = images_from_tensorfile(model, data_file, count), str(data_file)
+    elif image_dir is not None:
+        images, source = images_from_folder(model, image_dir, count, seed), str(image_dir)
+    elif spec is not None:
+        images, source = images_from_spec(spec, count), "the spec's training data"
+    else:
+        return None
+    info(f"Calibrating on {len(images)} images of {source}.")
+    return images
+
+
+def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, validation: bool = False) -> None:
+    """Write training images of `spec`, or validation images, to a TensorFile.
+
+    Batches have `batch_size_per_gpu` images, drawn with the spec's seed, without augmentation. max_batches: -1 = all
+    that can be filled. Raises UsageError when `path` exists or there are not as many, DataError when there is none.
+    """
+    _check_new(path, "remove it first")
+    size = spec.training_config.batch_size_per_gpu
+    images = images_from_spec(spec, sys.maxsize, validation=validation)
+    available = len(images) // size
+    if not available:
+        raise DataError(f"{len(images)} images do not fill one batch of {size}", hint="batch_size_per_gpu")
+    if max_batches > available:
+        raise UsageError(f"--max_batches {max_batches}: there are {available} batches of {size} images")
+    chosen = available if max_batches < 0 else max_batches
+    _write(path, ImageFiles(images.paths[: chosen * size], images.layout), size)
+
+
+def _write(path: Path, images: ImageFiles, batch_size: int) -> None:
+    """Write `images` in batches of `batch_size` or, if there are fewer, in one."""
+    size = min(batch_size, len(images))
+    count = write_tensorfile(path, track(images.batches(size), "Tensor file", len(images) // size))
+    info(f"written: {path} ({count} batches of {size} images, {path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _check_new(path: Path, hint: str) -> None:
+    if path.exists():
+        raise UsageError(f"{path}: exists already", hint=hint)
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}x{shape[2]}"
