@@ -36,6 +36,7 @@ class SpecReport:
     """What there is to say of one spec file.
 
     text, values: the effective values as a spec file has them, and as JSON; empty for a file that cannot be read.
+    errors, warnings: lines that begin with the name of the file.
     """
 
     path: Path
@@ -65,8 +66,8 @@ class CheckReport:
 
     @property
     def spec_errors(self) -> list[str]:
-        """Each begins with the name of its file."""
-        return [f"{report.path}: {line}" for report in self.specs.values() for line in report.errors]
+        """Of all specs."""
+        return [line for report in self.specs.values() for line in report.errors]
 
     @property
     def errors(self) -> list[str]:
@@ -76,8 +77,7 @@ class CheckReport:
     @property
     def warnings(self) -> list[str]:
         """Of specs and data."""
-        lines = [f"{report.path}: {line}" for report in self.specs.values() for line in report.warnings]
-        return [*lines, *self.data.warnings]
+        return [*(line for report in self.specs.values() for line in report.warnings), *self.data.warnings]
 
     def raise_for_errors(self) -> None:
         """Raise SpecError, or DataError where the specs are good, if there is any error."""
@@ -139,15 +139,17 @@ def _reviewed(path: Path | None, review: Callable[[Path], Review[M]]) -> tuple[S
     try:
         found: Review[M] = review(path)
     except SpecError as error:
-        message = str(error).removeprefix(f"{path}:").strip()
-        return SpecReport(path, "", {}, (message,), ()), None
-    errors = (*found.problems, *found.contradictions)
-    report = SpecReport(path, to_text(found.message), to_json(found.message), errors, found.notices)
+        return SpecReport(path, "", {}, (str(error),), ()), None
+    errors = tuple(f"{path}: {line}" for line in (*found.problems, *found.contradictions))
+    warnings = tuple(f"{path}: {line}" for line in found.notices)
+    report = SpecReport(path, to_text(found.message), to_json(found.message), errors, warnings)
     return report, None if found.problems else found.message
 
 
 def _with_errors(report: SpecReport | None, errors: Iterable[str]) -> SpecReport | None:
-    return None if report is None else replace(report, errors=(*report.errors, *errors))
+    if report is None:
+        return None
+    return replace(report, errors=(*report.errors, *(f"{report.path}: {line}" for line in errors)))
 
 
 def _survey(spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None) -> DataReport:

@@ -96,7 +96,12 @@ def test_a_file_that_is_no_spec(write: Write, text: str) -> None:
     path = write("spec.txt", text)
     report = check(path)
     assert (len(report.errors), report.specs["experiment"].text, ending(report)) == (1, "", SpecError)
-    assert report.errors[0].startswith(f"{path}: ") and report.errors[0].count(str(path)) == 1
+    assert report.errors[0].startswith(f"{path}:") and report.errors[0].count(str(path)) == 1
+
+
+def test_a_file_that_is_no_spec_is_told_with_line_and_column(write: Write) -> None:
+    path = write("spec.txt", "random_seed: 1\nseed: 2")
+    assert check(path).errors[0].startswith(f'{path}:2:1: unknown field "seed"')
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
