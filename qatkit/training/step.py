@@ -69,6 +69,7 @@ class Stepper:
         self.optimizer.build(self._trained)
         self._moving = tf.function(lambda batch: self._distributed(batch, True))
         self._still = tf.function(lambda batch: self._distributed(batch, False))
+        self._task_cost = tf.function(self._cost_of, reduce_retracing=True)  # the last batch may be smaller
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
         """Update the weights from one batch (elements as `dataset.pipeline` makes them).
@@ -82,8 +83,10 @@ class Stepper:
 
     def cost(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> float:
         """The task cost of outputs cov [B, h, w, C] and bbox [B, h, w, 4C] for a labelled batch."""
-        components = self._components(batch, cov, bbox)
-        return float(task_cost(self.cost_config, components, self.objective_weights))
+        return float(self._task_cost(batch, cov, bbox))
+
+    def _cost_of(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
+        return task_cost(self.cost_config, self._components(batch, cov, bbox), self.objective_weights)
 
     def _components(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
         targets = self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.graph.nodes import Graph
 from qatkit.spec import RegularizerConfig
+from qatkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from qatkit.training.keras_model import to_keras
 from qatkit.training.step import Stepper
 from tests.training.small import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config
@@ -147,13 +148,14 @@ def test_objective_weights_are_not_learned_but_count() -> None:
     assert_array_equal(step.objective_weights.numpy(), before)
 
 
-def test_a_step_from_a_restored_state_is_the_step_that_would_have_come() -> None:
+def test_a_step_after_a_checkpoint_is_the_step_that_would_have_come(tmp_path: Path) -> None:
     straight, stopped = stepper(detector()), stepper(detector())
     for step in (straight, stopped):
         step.objective_weights.assign([[0.3, 0.7], [0.9, 0.1]])
         for seed in range(2):
             step(batch(seed=seed), 1e-3)
-    arrays = {**stopped.network.state(), **stopped.state()}
+    path = save_checkpoint(tmp_path, Progress("run", 2, 1), {**stopped.network.state(), **stopped.state()})
+    _, arrays, _ = load_checkpoint(path, "run")
     resumed = stepper(detector(seed=5))
     resumed.network.restore(arrays)
     resumed.restore(arrays)
