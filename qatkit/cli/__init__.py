@@ -74,8 +74,7 @@ def _run(arguments: list[str] | None) -> int:
     except QatkitError as error:
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _misused(error)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except _Terminated:
@@ -100,6 +99,19 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def _misused(error: click.ClickException) -> int:
+    """A flag or subcommand that does not exist, lacks its value or is missing."""
+    if (
+        type(error).__name__ == "NoArgsIsHelpError"
+    ):  # of click 8.2 and newer: there is no subcommand, this is the help
+        error.show()
+        return 2
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "qatkit"
+    return _fail(f"{message.rstrip('.')} ({path} --help lists what there is)", 2)
 
 
 def _unforeseen(error: Exception) -> int:
