@@ -26,9 +26,10 @@ _SUBCOMMANDS = {
     "dataset_convert": "Convert KITTI or COCO labels to TFRecords.",
     "train": "Train a detector, or retrain a pruned one with quantization-aware training.",
     "prune": "Remove the channels with the smallest norms.",
-    "evaluate": "Average precision of a .tlt or .onnx model, INT8 included.",
+    "evaluate": "Average precision of a .tlt, .onnx or .engine model, INT8 included.",
     "export": "Write ONNX, INT8 calibration cache, Q/DQ ONNX and DeepStream files.",
     "calibration_tensorfile": "Write calibration images to a TensorFile for export.",
+    "converter": "Build a TensorRT engine from ONNX, where TensorRT is installed.",
     "inference": "Detect objects in images: annotated images and KITTI labels.",
     "compare": "FP32, INT8 by PTQ and INT8 by QAT side by side.",
 }

@@ -59,17 +59,18 @@ def evaluate(
     from qatkit.spec import load_experiment
     from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
+    from qatkit.workflow.engines import check_model, open_engine
 
     spec = load_experiment(experiment_spec)
     if json_file is not None:
         check_writable(json_file.absolute().parent)
     status = StatusLog(results_dir)
-    import_tensorflow()
-    from qatkit.workflow.engines import open_engine
-    from qatkit.workflow.evaluate import evaluate_engine, load_split
-
     status.write("STARTED", "Evaluation started.")
     with status.failures():
+        check_model(model_path, cal_cache_file)
+        import_tensorflow()
+        from qatkit.workflow.evaluate import evaluate_engine, load_split
+
         engine = open_engine(model_path, key, cal_cache=cal_cache_file, spec=spec)
         frames = load_split(spec, training_set=use_training_set)
         compat: Compat = "tao-evaluate" if tao_compat else "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import click
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
+    from qatkit.engine.tensorrt_plan import EngineOptions
+    from qatkit.export.export import ExportOptions, ExportReport
     from qatkit.graph.model_file import Model
     from qatkit.spec import Experiment
     from qatkit.workflow.calibration import CalibrationImages
@@ -62,15 +65,16 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream.")
 @click.option("--show_plan", is_flag=True, help="Print which tensors and kernels are quantized, write nothing.")
-@click.option("--engine_file", type=_FILE, help="Build a TensorRT engine (where TensorRT is installed).")
-@click.option("--max_workspace_size", type=int, hidden=True)
-@click.option("--min_batch_size", type=int, hidden=True)
-@click.option("--opt_batch_size", type=int, hidden=True)
-@click.option("--max_batch_size", type=int, hidden=True)
+@click.option("--engine_file", type=_FILE, help="Build a TensorRT engine too (where TensorRT is installed).")
+@click.option("--max_workspace_size", type=int, help="Engine: bytes of GPU memory to build with.  [default: 2 GB]")
+@click.option("--min_batch_size", type=int, default=1, show_default=True, help="Engine: images at once, at least.")
+@click.option("--opt_batch_size", type=int, default=1, show_default=True, help="Engine: images at once, as a rule.")
+@click.option("--max_batch_size", type=int, default=1, show_default=True, help="Engine: images at once, at most.")
+@click.option("-s", "--strict_type_constraints", is_flag=True, help="Engine: INT8 without FP16 where it is quicker.")
+@click.option("--dla_core", type=click.IntRange(min=0), help="Engine: for this deep learning accelerator.")
 @click.option("--static_batch_size", type=int, hidden=True)
 @click.option("--target_opset", type=int, hidden=True)
 @click.option("--onnx_route", hidden=True)
-@click.option("-s", "--strict_type_constraints", is_flag=True, hidden=True)
 @click.option("--results_dir", type=_FILE, help="Folder for status.json.")
 @click.option("-v", "--verbose", is_flag=True, help="List the tensors that the cache leaves out.")
 def export(**flags: Any) -> None:
@@ -78,7 +82,6 @@ def export(**flags: Any) -> None:
 
     A QAT model brings its ranges; others are calibrated on images, on the CPU.
     """
-    from qatkit.errors import EnvironmentProblem
     from qatkit.export.export import plan_of
     from qatkit.graph.pretrained import read_model
     from qatkit.progress import info, table
@@ -87,11 +90,7 @@ def export(**flags: Any) -> None:
     from qatkit.status import StatusLog
     from qatkit.workflow.export import export_model, write_ds_config
 
-    if flags["engine_file"] is not None:
-        raise EnvironmentProblem(
-            "--engine_file: TensorRT engines are not built here", hint="trtexec builds from the ONNX"
-        )
-    options = _options(flags)
+    options, engine = _options(flags), _engine_options(flags)
     spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
     model = read_model(flags["model_path"], flags["key"] or None, class_names(spec) if spec is not None else ())
     if flags["show_plan"]:
@@ -107,18 +106,35 @@ def export(**flags: Any) -> None:
     written = [report.onnx, report.qdq, report.cache, report.json]
     if flags["gen_ds_config"]:
         written += write_ds_config(model, report, options, spec)
-    if report.source is not None:
-        source = "quantization-aware training" if report.source == "qat" else f"calibration ({options.calibrator})"
-        info(f"INT8 ranges by {source}; {len(report.ranges)} tensors in the cache, {len(report.uncovered)} not")
-        if flags["verbose"]:
-            info("".join(f"  not in the cache: {name}\n" for name in report.uncovered).rstrip())
-    for path in written:
-        if path is not None:
-            info(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    _tell_ranges(report, options, verbose=flags["verbose"])
+    _tell_files(written)
+    if engine is not None:
+        from qatkit.workflow.convert import build_exported
+
+        _tell_files(build_exported(report, flags["engine_file"], engine))
     StatusLog(flags["results_dir"]).write("SUCCESS", kpi={"size": report.onnx.stat().st_size / 2**20})
 
 
-def _options(flags: dict[str, Any]) -> Any:
+def _tell_ranges(report: ExportReport, options: ExportOptions, *, verbose: bool) -> None:
+    from qatkit.progress import info
+
+    if report.source is None:
+        return
+    source = "quantization-aware training" if report.source == "qat" else f"calibration ({options.calibrator})"
+    info(f"INT8 ranges by {source}; {len(report.ranges)} tensors in the cache, {len(report.uncovered)} not")
+    if verbose:
+        info("".join(f"  not in the cache: {name}\n" for name in report.uncovered).rstrip())
+
+
+def _tell_files(paths: Iterable[Path | None]) -> None:
+    from qatkit.progress import info
+
+    for path in paths:
+        if path is not None:
+            info(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _options(flags: dict[str, Any]) -> ExportOptions:
     """Raises UsageError for INT8 flags without INT8."""
     from qatkit.errors import UsageError
     from qatkit.export.cache import DEFAULT_TENSORRT
@@ -141,6 +157,32 @@ def _options(flags: dict[str, Any]) -> Any:
         trt_version=flags["trt_version"] or DEFAULT_TENSORRT,
         tensor_names=flags["tensor_names"],
     )
+
+
+def _engine_options(flags: dict[str, Any]) -> EngineOptions | None:
+    """How to build an engine, None without one.
+
+    Raises UsageError for flags that contradict each other, and EnvironmentProblem where TensorRT is missing: now, not
+    after minutes of calibration.
+    """
+    from qatkit.engine.tensorrt_library import load_tensorrt
+    from qatkit.engine.tensorrt_plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
+    from qatkit.errors import UsageError
+
+    if flags["engine_file"] is None:
+        if flags["dla_core"] is not None:
+            raise UsageError("--dla_core goes with --engine_file")
+        return None
+    workspace = flags["max_workspace_size"]
+    options = EngineOptions(
+        data_type=flags["data_type"],
+        workspace=DEFAULT_WORKSPACE if workspace is None else workspace,
+        batch=BatchProfile(flags["min_batch_size"], flags["opt_batch_size"], flags["max_batch_size"]),
+        dla_core=flags["dla_core"],
+        strict=flags["strict_type_constraints"],
+    )
+    load_tensorrt()
+    return options
 
 
 def _output(flags: dict[str, Any]) -> Path:

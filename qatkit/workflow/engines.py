@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from qatkit.engine.base import Engine
 from qatkit.errors import ModelError, UsageError
 from qatkit.spec import Experiment, class_names
 
+_TENSORRT = (".engine", ".plan", ".trt")
+
+
+def check_model(path: Path, cal_cache: Path | None = None) -> None:
+    """Raise what `open_engine` would for a model that cannot be run here, at once: TensorFlow is not needed for it.
+
+    Raises ModelError for a missing file, UsageError for a cache with another kind of model, EnvironmentProblem for
+    a TensorRT engine where TensorRT is missing.
+    """
+    if cal_cache is not None and path.suffix.lower() != ".onnx":
+        raise UsageError(f"--cal_cache_file goes with an .onnx model, not with {path.name}")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    if path.suffix.lower() in _TENSORRT:
+        from qatkit.engine.tensorrt_library import load_tensorrt
+
+        load_tensorrt()
+
 
 def open_engine(
     path: Path, key: str = "", *, cal_cache: Path | None = None, spec: Experiment | None = None, threads: int = 0
 ) -> Engine:
-    """The engine for `path` by its ending: .tlt (Keras), .onnx (ONNX Runtime), .engine or .plan (TensorRT).
+    """The engine for `path` by its ending: .tlt (Keras), .onnx (ONNX Runtime), .engine, .plan or .trt (TensorRT).
 
     cal_cache: calibration cache of a float ONNX; the pair then runs as TensorRT 8 to 10 would build it in INT8.
     spec: gives classes and box encoding where the file has no metadata. threads: of ONNX Runtime, 0 = all.
-    Raises ModelError for a missing file or an unknown kind, UsageError for a cache with another kind of model.
+    Raises ModelError for a missing file or an unknown kind, UsageError for a cache with another kind of model,
+    EnvironmentProblem for a TensorRT engine where TensorRT, pycuda or a GPU is missing.
     """
+    check_model(path, cal_cache)
     kind = path.suffix.lower()
-    if cal_cache is not None and kind != ".onnx":
-        raise UsageError(f"--cal_cache_file goes with an .onnx model, not with {path.name}")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
     if kind == ".onnx":
         from qatkit.engine.onnx_runtime import open_onnx
 
         return open_onnx(path, cal_cache=cal_cache, spec=spec, threads=threads)
+    if kind in _TENSORRT:
+        from qatkit.engine.tensorrt import open_tensorrt
+
+        _leave_gpu_memory()
+        return open_tensorrt(path, spec)
     if kind in (".tlt", ".hdf5"):
         from qatkit.startup import import_tensorflow
 
@@ -36,3 +58,9 @@ def open_engine(
 
         return KerasEngine.from_model(read_model(path, key or None, class_names(spec) if spec is not None else ()))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")
+
+
+def _leave_gpu_memory() -> None:
+    """Keep TensorFlow, which here only reads the images, from taking all memory of the GPU for itself."""
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.set_visible_devices([], "GPU")

@@ -53,7 +53,6 @@ def test_the_plan_is_shown_and_nothing_is_written(folder: Path, capsys: pytest.C
         ("float.tlt", (*INT8, "--show_plan", "--skip_layers", "conv9"), 2, "no layer is called conv9"),
         ("float.tlt", ("--cal_data_file", "cal.tensorfile"), 2, "--cal_data_file goes with --data_type int8"),
         ("float.tlt", (*INT8, "--cal_data_file", "cal.tensorfile"), 3, "cal.tensorfile: no such tensor file"),
-        ("float.tlt", ("--engine_file", "model.engine"), 5, "--engine_file"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_no_file(
