@@ -17,7 +17,7 @@ from qatkit.dataset.images import ImageLayout, load_pixels, to_float
 from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
 from qatkit.errors import DataError, UsageError
 from qatkit.graph.model_file import Model
-from qatkit.progress import info, track
+from qatkit.progress import info, track, warn
 from qatkit.spec import Experiment, class_names
 from qatkit.workflow.inference import image_files
 
@@ -123,14 +123,15 @@ def calibration_images(
     """The images that the flags of `export` name; says which. None where they name none.
 
     data_file comes before image_dir, and that before the spec. A data_file that does not exist is made from
-    image_dir, as TAO does. Raises UsageError when it does exist and image_dir is given too.
+    image_dir, as TAO does; one that exists is used, with a warning that image_dir is not.
     """
     count = batches * batch_size
     seed = spec.random_seed if spec is not None else _SEED
     images: CalibrationImages
     if data_file is not None:
-        if image_dir is not None:
-            _check_new(data_file, "leave out --cal_image_dir to calibrate on it, or remove it to make it anew")
+        if image_dir is not None and data_file.exists():
+            warn(f"{data_file} exists and is used; --cal_image_dir {image_dir} is not read")
+        elif image_dir is not None:
             _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
         images, source = images_from_tensorfile(model, data_file, count), str(data_file)
     elif image_dir is not None:
@@ -149,7 +150,8 @@ def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, vali
     Batches have `batch_size_per_gpu` images, drawn with the spec's seed, without augmentation. max_batches: -1 = all
     that can be filled. Raises UsageError when `path` exists or there are not as many, DataError when there is none.
     """
-    _check_new(path, "remove it first")
+    if path.exists():
+        raise UsageError(f"{path}: exists already", hint="remove it first")
     size = spec.training_config.batch_size_per_gpu
     images = images_from_spec(spec, sys.maxsize, validation=validation)
     available = len(images) // size
@@ -166,11 +168,6 @@ def _write(path: Path, images: ImageFiles, batch_size: int) -> None:
     size = min(batch_size, len(images))
     count = write_tensorfile(path, track(images.batches(size), "Tensor file", len(images) // size))
     info(f"written: {path} ({count} batches of {size} images, {path.stat().st_size / 1e6:.2f} MB)")
-
-
-def _check_new(path: Path, hint: str) -> None:
-    if path.exists():
-        raise UsageError(f"{path}: exists already", hint=hint)
 
 
 def _size(shape: tuple[int, int, int]) -> str:
