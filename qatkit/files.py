@@ -20,6 +20,8 @@ def make_directory(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise EnvironmentProblem(f"{path}: this is a file, not a folder") from error
     except OSError as error:
         raise EnvironmentProblem(f"{path}: cannot create this folder: {error.strerror}") from error
     return path

@@ -1,0 +1,361 @@
+"""Input that cannot work: one line that says why, the exit code of its kind, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from qatkit.graph.model_file import load_model, save_model
+from qatkit.workflow.locking import locked
+from tests.cli.commands import qatkit, replaced, succeed
+from tests.cli.conftest import KEY, Trained, Workspace
+
+NOWHERE = Path("/dev/null/x")  # below a file, where not even root can write
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below `folder` but status.json and locks, with its size and time."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("status.json", ".lock")
+    }
+
+
+def assert_fails(code: int, message: str, *arguments: object) -> None:
+    """The command ends with `code` and, besides warnings, one line that holds `message`."""
+    outcome = qatkit(*arguments)
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("warning: ")]
+    assert (outcome.code, len(lines)) == (code, 1), outcome.err
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a bad command line is made of. `spec`: of a training from the float model `model`, which has a key."""
+
+    folder: Path
+    workspace: Workspace
+    spec: Path
+    model: Path
+
+    def edited(self, *pairs: tuple[str, str], of: Path | None = None) -> Path:
+        """A copy of the spec with parts of its text replaced."""
+        path = self.folder / "edited.txt"
+        path.write_text(replaced((of or self.spec).read_text(), *pairs))
+        return path
+
+    @property
+    def images(self) -> Path:
+        return self.workspace.data / "val" / "images"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+
+@pytest.fixture
+def files(tmp_path: Path, workspace: Workspace, small: Path) -> Files:
+    """`small`, with its model encrypted: it trains in no time if nothing stops it."""
+    model = tmp_path / "model.tlt"
+    save_model(model, load_model(workspace.root / "small.tlt"), KEY)
+    spec = tmp_path / "spec.txt"
+    spec.write_text(replaced(small.read_text(), (str(workspace.root / "small.tlt"), str(model))))
+    return Files(tmp_path, workspace, spec, model)
+
+
+def train(files: Files, spec: Path, *flags: object) -> tuple[object, ...]:
+    return ("train", "-e", spec, "-r", files.results, "-k", KEY, *flags)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+# What is wrong with the spec: exit code, message, and the parts of its text to replace.
+SPECS: dict[str, tuple[int, str, list[tuple[str, str]]]] = {
+    "misspelt field": (2, 'did you mean "num_epochs"?', [("num_epochs: 5", "num_epoch: 5")]),
+    "value that makes no sense": (2, "num_epochs must be > 0", [("num_epochs: 5", "num_epochs: 0")]),
+    "no start model": (4, "gone.tlt", [("model.tlt", "gone.tlt")]),
+    "start model of another size": (
+        4,
+        "made for 128x96x3 images, the spec has 64x96x3",
+        [("width: 128", "width: 64")],
+    ),
+    "start model of other classes": (
+        4,
+        "its classes are person, bag; the spec has human, bag",
+        [('"person"', '"human"'), ('key: "human" value: "human"', 'key: "person" value: "human"')],
+    ),
+    "a class maps to one that is not trained": (3, "'bag' to 'suitcase'", [('value: "bag"', 'value: "suitcase"')]),
+    "no object of any class": (
+        3,
+        "no object of any class",
+        [('"bag" value: "bag"', '"car" value: "bag"'), ('"person" value: "person"', '"van" value: "person"')],
+    ),
+    "no record files": (3, "no record files match", [("tfrecords/train", "tfrecords/none")]),
+    "no validation record files": (3, "no record files match", [("tfrecords/val", "tfrecords/none")]),
+    "no image folder": (3, "no such folder", [('data/train"', 'data/none"')]),
+    "another image extension": (3, "16 of 16 are missing", [('image_extension: "jpg"', 'image_extension: "png"')]),
+}
+FLAGS: dict[str, tuple[int, str, tuple[object, ...]]] = {
+    "another key": (4, "the key does not fit", ("-k", "other")),
+    "no key": (4, "encrypted", ("-k", "")),
+    "two GPUs": (5, "--gpus 2", ("--gpus", 2)),
+    "no GPUs": (2, "--gpus", ("--gpus", 0)),
+    "no such layer": (2, "no layer is called conv9", ("--skip_layers", "conv9")),
+    "mixed precision with QAT": (2, "--use_amp", ("--use_amp",)),
+    "results below a file": (5, f"{NOWHERE}", ("-r", NOWHERE)),
+    "no spec": (2, "none.txt", ("-e", "none.txt")),
+    "a folder as spec": (2, "a folder, not a spec file", ("-e", "tests")),
+}
+
+
+@pytest.mark.parametrize("case", [*SPECS, *FLAGS])
+def test_training(files: Files, case: str) -> None:
+    code, message, edits = SPECS.get(case, (0, "", []))
+    spec = files.edited(*edits)
+    code, message, flags = FLAGS.get(case, (code, message, ()))
+    before = tree(files.folder)
+    assert_fails(code, message, *train(files, spec), *flags)
+    assert tree(files.folder) == before
+    status = files.results / "status.json"
+    if status.exists():  # the run got as far as its results folder
+        last = json.loads(status.read_text().splitlines()[-1])
+        assert last["status"] == "FAILURE" and message in last["message"]
+
+
+def test_a_spec_of_another_kind(files: Files) -> None:
+    assert_fails(2, "inference spec", *train(files, files.workspace.spec("infer")))
+    assert not files.results.exists()
+
+
+def test_a_truncated_start_model(files: Files) -> None:
+    cut(files.model)
+    assert_fails(4, "model.tlt: the file is damaged or cut off", *train(files, files.spec))
+
+
+@pytest.fixture
+def broken_images(files: Files) -> Files:
+    """A data set of which one training image and one validation image became text after the conversion."""
+    data = files.folder / "data"
+    shutil.copytree(files.workspace.data, data)
+    for split in ("train", "val"):
+        (data / split / "images" / "000002.jpg").write_text("not an image")
+    return files
+
+
+@pytest.mark.parametrize("split, qat", [("train", True), ("train", False), ("val", False)])
+def test_an_image_that_is_none(broken_images: Files, split: str, qat: bool) -> None:
+    files = broken_images
+    original, copy = f'{files.workspace.data}/{split}"', f'{files.folder / "data"}/{split}"'
+    spec = files.edited((original, copy), ("enable_qat: true", f"enable_qat: {str(qat).lower()}"))
+    before = tree(files.folder)
+    assert_fails(3, f"{split}/images/000002.jpg: ", *train(files, spec))
+    assert set(tree(files.folder)) - set(before) <= {"results/experiment_spec.txt"}
+
+
+def test_an_image_that_is_none_in_evaluation(broken_images: Files) -> None:
+    files = broken_images
+    spec = files.edited((f'{files.workspace.data}/val"', f'{files.folder / "data"}/val"'))
+    report = files.folder / "result.json"
+    flags = ("evaluate", "-e", spec, "-m", files.model, "-k", KEY, "--json", report)
+    assert_fails(3, "val/images/000002.jpg: ", *flags)
+    assert not report.exists()
+
+
+def test_an_image_that_is_none_in_inference(broken_images: Files) -> None:
+    images = broken_images.folder / "data" / "val" / "images"
+    flags = ("-e", broken_images.workspace.spec("infer"), "-i", images, "-r", broken_images.results)
+    assert_fails(3, "images/000002.jpg: ", "inference", *flags, "-m", broken_images.model, "-k", KEY)
+    assert not (broken_images.results / "detections.json").exists()
+    assert not list(broken_images.results.rglob("*.tmp"))
+
+
+def test_an_image_that_is_none_in_conversion(broken_images: Files) -> None:
+    spec = broken_images.edited(
+        (f"{broken_images.workspace.data}/train", str(broken_images.folder / "data" / "train")),
+        of=broken_images.workspace.spec("convert_train"),
+    )
+    output = broken_images.folder / "records"
+    assert_fails(3, "images/000002.jpg: ", "dataset_convert", "-d", spec, "-o", output / "part")
+    assert not list(output.glob("*"))
+
+
+def test_a_validation_set_without_frames(files: Files) -> None:
+    empty = files.folder / "empty"
+    empty.mkdir()
+    (empty / "part-fold-000-of-002-shard-00000-of-00001").touch()
+    spec = files.edited((str(files.workspace.root / "tfrecords" / "val"), str(empty)))
+    assert_fails(3, "no validation frames", *train(files, spec))
+    assert_fails(3, "no validation frames", "evaluate", "-e", spec, "-m", files.model, "-k", KEY)
+
+
+def test_a_class_that_is_mapped_to_nothing_is_left_out_with_a_warning(trained: Trained, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.txt"
+    spec.write_text(replaced(trained.spec.read_text(), ('  target_class_mapping { key: "bag" value: "bag" }\n', "")))
+    outcome = succeed("evaluate", "-e", spec, "-m", trained.model, "-k", KEY)
+    warnings = [line for line in outcome.err.splitlines() if "not in target_class_mapping, dropped: bag (" in line]
+    assert len(warnings) == 1
+    assert "n/a" in outcome.out  # a class without objects has no AP
+
+
+# Commands that end with the path of the model.
+READERS: dict[str, Callable[[Files], tuple[object, ...]]] = {
+    "evaluate": lambda f: ("-e", f.spec, "-m"),
+    "inference": lambda f: ("-e", f.workspace.spec("infer"), "-i", f.images, "-r", f.results, "-m"),
+    "prune": lambda f: ("-o", f.folder / "pruned.tlt", "-m"),
+    "export": lambda f: ("-o", f.folder / "model.onnx", "-m"),
+    "compare": lambda f: ("-e", f.spec, "-o", f.results, "-m"),
+}
+
+
+@pytest.fixture(params=["missing", "truncated", "empty", "text", "another key", "no key", "folder"])
+def bad_model(files: Files, request: pytest.FixtureRequest) -> Iterator[tuple[tuple[object, ...], str]]:
+    """Path and key flags of a model that cannot be read, and what is said of it."""
+    path, key = files.folder / "bad.tlt", ("-k", KEY)
+    whole = files.model.read_bytes()
+    contents = {
+        "truncated": whole[:-1000],
+        "empty": b"",
+        "text": b"not a model",
+        "another key": whole,
+        "no key": whole,
+    }
+    if request.param in contents:
+        path.write_bytes(contents[request.param])
+    if request.param == "folder":
+        path.mkdir()
+    messages = {"truncated": "damaged or cut off", "another key": "the key does not fit", "no key": "is encrypted"}
+    keys = {"another key": ("-k", "other"), "no key": ()}
+    yield (path, *keys.get(request.param, key)), messages.get(request.param, "bad.tlt")
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_models(files: Files, command: str, bad_model: tuple[tuple[object, ...], str]) -> None:
+    flags, message = bad_model
+    before = tree(files.folder)
+    assert_fails(4, message, command, *READERS[command](files), *flags)
+    assert tree(files.folder) == before
+
+
+def test_an_unknown_kind_of_model(files: Files) -> None:
+    model = files.model.rename(files.folder / "model.h6")
+    message = "model.h6: unknown kind of model (one of .tlt, .onnx, .engine)"
+    assert_fails(4, message, "evaluate", "-e", files.spec, "-m", model)
+
+
+def test_a_text_that_is_called_onnx(files: Files) -> None:
+    model = files.folder / "model.onnx"
+    model.write_text("not ONNX")
+    assert_fails(4, "model.onnx", "evaluate", "-e", files.spec, "-m", model)
+
+
+def test_a_model_for_other_images(files: Files) -> None:
+    spec = files.edited(("output_image_width: 128", "output_image_width: 64"))
+    message = "the model takes 128x96x3 images, the spec has 64x96x3"
+    assert_fails(2, message, "evaluate", "-e", spec, "-m", files.model, "-k", KEY)
+
+
+def test_a_cache_for_a_model_that_is_not_onnx(files: Files) -> None:
+    flags = ("-m", files.model, "-k", KEY, "--cal_cache_file", files.folder / "cal.bin")
+    assert_fails(2, "--cal_cache_file goes with an .onnx model", "evaluate", "-e", files.spec, *flags)
+
+
+WRITERS: dict[str, Callable[[Files], tuple[object, ...]]] = {
+    "dataset_convert": lambda f: ("-d", f.workspace.spec("convert_val"), "-o", NOWHERE / "part"),
+    "dataset_convert status": lambda f: ("-d", f.workspace.spec("convert_val"), "-o", f.folder / "p", "-r", NOWHERE),
+    "prune": lambda f: ("-m", f.model, "-k", KEY, "-o", NOWHERE / "model.tlt"),
+    "evaluate": lambda f: ("-e", f.spec, "-m", f.model, "-k", KEY, "-r", NOWHERE),
+    "evaluate json": lambda f: ("-e", f.spec, "-m", f.model, "-k", KEY, "--json", NOWHERE / "x.json"),
+    "export": lambda f: ("-m", f.model, "-k", KEY, "-o", NOWHERE / "model.onnx"),
+    "inference": lambda f: (*READERS["inference"](f), f.model, "-k", KEY, "-r", NOWHERE),
+    "compare": lambda f: ("-e", f.spec, "-m", f.model, "-k", KEY, "-o", NOWHERE),
+}
+
+
+@pytest.mark.parametrize("case", WRITERS)
+def test_places_that_cannot_be_written(files: Files, case: str) -> None:
+    before = tree(files.folder)
+    assert_fails(5, str(NOWHERE), case.split()[0], *WRITERS[case](files))
+    assert tree(files.folder) == before
+
+
+def test_a_folder_that_another_run_is_using(files: Files) -> None:
+    with locked(files.results):
+        assert_fails(5, f"{files.results}: another run is writing here", *train(files, files.spec))
+    assert list(files.results.iterdir()) == [files.results / ".lock"]
+
+
+@pytest.fixture(scope="module")
+def begun(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of a training of one epoch from `small`."""
+    folder = tmp_path_factory.mktemp("begun")
+    spec = folder / "spec.txt"
+    spec.write_text(replaced(small.read_text(), ("num_epochs: 5", "num_epochs: 1")))
+    succeed("train", "-e", spec, "-r", folder / "results")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "pairs, flags",
+    [
+        ([("num_epochs: 1", "num_epochs: 2")], ()),
+        ([], ("--qdq_placement", "tao")),
+        ([], ("--skip_layers", "stem")),
+        ([], ("--qat_ema_decay", "0.9")),
+    ],
+)
+def test_a_checkpoint_of_another_training(begun: Path, pairs: list[tuple[str, str]], flags: tuple[str, ...]) -> None:
+    spec = begun / "edited.txt"
+    spec.write_text(replaced((begun / "spec.txt").read_text(), *pairs))
+    before = tree(begun)
+    message = "model.epoch-1.ckpt: this results folder holds a training with another spec"
+    assert_fails(2, message, "train", "-e", spec, "-r", begun / "results", *flags)
+    assert tree(begun) == before
+
+
+def test_a_start_model_that_changed(begun: Path, small: Path) -> None:
+    """The same spec, but the model of that name is another one by now."""
+    start = small.parents[1] / "small.tlt"
+    original = start.read_bytes()
+    model = load_model(start)
+    weights = {name: 2 * array for name, array in model.graph.weights.items()}
+    try:
+        save_model(start, type(model)(model.graph.with_weights(weights), model.classes))
+        assert_fails(2, "model to start from", "train", "-e", begun / "spec.txt", "-r", begun / "results")
+    finally:
+        start.write_bytes(original)
+
+
+def test_restart_forgets_the_former_training(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun / "results", tmp_path / "results")
+    flags = ("-r", tmp_path / "results", "--restart", "--skip_layers", "stem")
+    outcome = succeed("train", "-e", begun / "spec.txt", *flags)
+    assert "Epoch 1/1" in outcome.out and "Resuming" not in outcome.out
+    plan = load_model(tmp_path / "results" / "weights" / "model.tlt").plan
+    assert plan is not None and plan["skip"] == ["stem"]
+
+
+def test_a_damaged_checkpoint(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun / "results", tmp_path / "results")
+    path = tmp_path / "results" / "model.epoch-1.ckpt"
+    cut(path)
+    assert_fails(4, f"{path}: damaged checkpoint", "train", "-e", begun / "spec.txt", "-r", tmp_path / "results")
+    assert path.exists()
+
+
+def test_a_training_that_diverges(files: Files) -> None:
+    spec = files.edited(("max_learning_rate: 0.0002", "max_learning_rate: 1e+30"))
+    assert_fails(6, "training diverged: ", *train(files, spec))
+    assert not (files.results / "weights").exists()
+
+
+def test_a_file_in_place_of_a_folder(files: Files) -> None:
+    assert_fails(5, f"{files.spec}: this is a file, not a folder", *train(files, files.spec), "-r", files.spec)
