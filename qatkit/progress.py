@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -15,6 +16,7 @@ T = TypeVar("T")
 
 # Plain lines for a pipe or a log file: at most one in this many seconds.
 _PLAIN_SECONDS = 10.0
+_PIPE_WIDTH = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -23,7 +25,7 @@ def console(*, stderr: bool = False) -> Console:
     A pipe has no width, so tables there are as wide as they need to be.
     """
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else 160)
+    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
 def info(message: str) -> None:
@@ -54,9 +56,9 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Print a table; the first column is left-aligned, the others right-aligned."""
-    grid = Table(title=title or None, title_justify="left")
+    grid = Table(title=escape(title) or None, title_justify="left")
     for position, column in enumerate(columns):
-        grid.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        grid.add_column(escape(column), justify="left" if position == 0 else "right", no_wrap=True)
     for row in rows:
-        grid.add_row(*(str(cell) for cell in row))
+        grid.add_row(*(escape(str(cell)) for cell in row))
     console().print(grid)

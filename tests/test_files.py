@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from qatkit.errors import EnvironmentProblem
+from qatkit.files import check_writable, make_directory, remove_leftovers, replacing, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt(), SystemExit(1)])
+def test_whatever_goes_wrong_leaves_the_former_file(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("former")
+    with pytest.raises(type(error)), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "former"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "model.tlt"
+    with (
+        pytest.raises(EnvironmentProblem, match=r"model\.tlt: cannot write: No space left on device"),
+        replacing(path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("use", [make_directory, check_writable], ids=lambda use: use.__name__)
+@pytest.mark.parametrize(
+    "place, message", [("file", "this is a file, not a folder"), ("file/below", "cannot create this folder")]
+)
+def test_a_folder_that_cannot_be(tmp_path: Path, use: type, place: str, message: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentProblem, match=f"{place}: {message}"):
+        use(tmp_path / place)
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    assert check_writable(folder) == folder
+    assert names(folder) == []
+
+
+def test_text_and_json(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "ä\n")
+    assert (tmp_path / "a.txt").read_bytes() == "ä\n".encode()
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None]}
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in (".model.tlt.17.tmp", ".lock", "model.tlt", "notes.tmp"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".lock", "model.tlt", "notes.tmp"]
+    remove_leftovers(tmp_path / "none")  # a folder that is not there yet
