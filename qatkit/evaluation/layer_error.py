@@ -7,7 +7,7 @@ quantized tensors are what their codes stand for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -28,11 +28,14 @@ LIMIT_DB = 120.0
 
 _TINY = float(np.finfo(np.float64).tiny)
 
-# What `TensorError.cause` goes by: a tensor below this SQNR deserves a word; so much more SQNR on its own means that
-# the error came in from before; a range so many times the percentile serves outliers.
-_NOISY_DB = 25.0
+# What `TensorError.cause` goes by: a tensor below this SQNR deserves a word; a median channel so far below the tensor
+# is dwarfed; so much more SQNR on its own means that the error came in from before; a range so many times the
+# percentile serves outliers.
+_NOISY_DB = 20.0
+_UNEQUAL_DB = 10.0
 _INHERITED_DB = 6.0
 _OUTLIERS = 3.0
+INHERITED = "comes from earlier tensors and kernels"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class TensorError:
     The others are those of the float values and of the tensor's range alone, None for an output, which stays float:
     own_sqnr_db: the same ratio where nothing but this tensor is rounded. saturation: part of the values, 0..1, whose
     code would be larger than 127. clipping: part of that own error, 0..1, that these values make.
+    channel_sqnr_db: own_sqnr_db of the median channel; far below it where a few channels dwarf the others, whose
+    values get few codes of the common range.
     amax: the largest magnitude that a code stands for. percentile: the magnitude that 99.99 % of the values do not
     exceed. peak: the largest one.
     """
@@ -51,6 +56,7 @@ class TensorError:
     tensor: str
     sqnr_db: float
     own_sqnr_db: float | None
+    channel_sqnr_db: float | None
     saturation: float | None
     clipping: float | None
     amax: float | None
@@ -65,10 +71,14 @@ class TensorError:
     @property
     def cause(self) -> str:
         """Why the error is large, in a few words; empty where it is small, and for an output."""
-        if self.own_sqnr_db is None or self.clipping is None or self.amax is None or self.sqnr_db >= _NOISY_DB:
+        if self.own_sqnr_db is None or self.channel_sqnr_db is None or self.clipping is None or self.amax is None:
+            return ""
+        if self.channel_sqnr_db < min(_NOISY_DB, self.own_sqnr_db - _UNEQUAL_DB):
+            return "a few channels dwarf the others"
+        if self.sqnr_db >= _NOISY_DB:
             return ""
         if self.own_sqnr_db > self.sqnr_db + _INHERITED_DB:
-            return "comes from earlier tensors and kernels"
+            return INHERITED
         if self.clipping > 0.5:
             return "range too small: clips"
         if self.amax > _OUTLIERS * self.percentile:
@@ -91,14 +101,15 @@ class ErrorMeter:
     def __init__(self, scale: float | None) -> None:
         self._scale = scale
         self._values = Histogram()
-        self._power = self._error = self._own_error = self._clipped_error = 0.0
         self._saturated = 0
+        # Sums of squares per channel.
+        self._power = self._error = self._own_error = self._clipped_error = np.zeros(1)
 
     def add(self, values: Array, found: Array) -> None:
-        """values: of the float network. found: of the INT8 network, of the same shape."""
+        """values: of the float network, [B, C, ...]. found: of the INT8 network, of the same shape."""
         self._values.add(values)
-        self._power += _power(values)
-        self._error += _power(values - found)
+        self._power = self._power + _power(values)
+        self._error = self._error + _power(values - found)
         if self._scale is not None:
             self._add_own(values, np.float32(self._scale))
 
@@ -107,28 +118,43 @@ class ErrorMeter:
         error = values - codes.clip(-CODE_MAX, CODE_MAX) * scale
         clipped = np.abs(codes) > CODE_MAX
         self._saturated += int(clipped.sum())
-        self._own_error += _power(error)
-        self._clipped_error += _power(error[clipped])
+        self._own_error = self._own_error + _power(error)
+        self._clipped_error = self._clipped_error + _power(error * clipped)
 
     def result(self, tensor: str) -> TensorError:
         """The error of everything added so far, at least one value."""
-        scale, count = self._scale, self._values.total
-        return TensorError(
+        error = TensorError(
             tensor=tensor,
-            sqnr_db=decibels(self._power, self._error),
-            own_sqnr_db=None if scale is None else decibels(self._power, self._own_error),
-            saturation=None if scale is None else self._saturated / count,
-            clipping=None if scale is None else self._clipped_error / max(self._own_error, _TINY),
-            amax=None if scale is None else scale * CODE_MAX,
+            sqnr_db=decibels(self._power.sum(), self._error.sum()),
+            own_sqnr_db=None,
+            channel_sqnr_db=None,
+            saturation=None,
+            clipping=None,
+            amax=None,
             percentile=percentile(self._values, PERCENT),
             peak=self._values.maximum,
         )
+        if self._scale is None:
+            return error
+        return replace(
+            error,
+            own_sqnr_db=decibels(self._power.sum(), self._own_error.sum()),
+            channel_sqnr_db=self._median_channel(),
+            saturation=self._saturated / self._values.total,
+            clipping=float(self._clipped_error.sum() / max(self._own_error.sum(), _TINY)),
+            amax=self._scale * CODE_MAX,
+        )
+
+    def _median_channel(self) -> float:
+        """Over the channels that are not zero everywhere."""
+        alive = zip(self._power, self._own_error)
+        return float(np.median([decibels(power, error) for power, error in alive if power] or [LIMIT_DB]))
 
 
-def _power(values: Array) -> float:
-    flat = values.ravel()
-    # In parts of 64 Ki: float32 sums of more lose digits.
-    return float(sum(np.dot(flat[at : at + 65536], flat[at : at + 65536]) for at in range(0, flat.size, 65536)))
+def _power(values: Array) -> NDArray[np.float64]:
+    """[C] sums of squares of values [B, C, ...] over all but the channels."""
+    flat = values.reshape(*values.shape[:2], -1)
+    return np.einsum("bcn,bcn->c", flat, flat, dtype=np.float64)
 
 
 def decibels(power: float, error: float) -> float:

@@ -43,7 +43,7 @@ def test_decibels(power: float, error: float, expected: float) -> None:
 def measured(values: list[float], found: list[float], scale: float | None) -> TensorError:
     meter = ErrorMeter(scale)
     for one, two in zip(values, found):
-        meter.add(np.array([one], np.float32), np.array([two], np.float32))
+        meter.add(np.array([[one]], np.float32), np.array([[two]], np.float32))
     return meter.result("conv/Relu:0")
 
 
@@ -66,17 +66,37 @@ def test_what_rounds_to_the_last_code_is_not_saturated() -> None:
 def test_an_output_has_no_range() -> None:
     error = measured([1.0, 3.0], [1.0, 2.0], None)
     assert error.sqnr_db == pytest.approx(10.0)
-    assert (error.own_sqnr_db, error.saturation, error.clipping, error.amax) == (None, None, None, None)
+    assert (error.own_sqnr_db, error.channel_sqnr_db, error.saturation) == (None, None, None)
+    assert (error.clipping, error.amax) == (None, None)
     assert error.cause == ""
 
 
 def test_power_of_many_values() -> None:
     meter = ErrorMeter(None)
-    meter.add(np.full((3, 70_000), 0.1, np.float32), np.zeros((3, 70_000), np.float32))
+    meter.add(np.full((3, 2, 300, 300), 0.1, np.float32), np.full((3, 2, 300, 300), 0.2, np.float32))
     assert meter.result("x").sqnr_db == pytest.approx(0, abs=1e-6)
 
 
-NOISY = TensorError("conv/Relu:0", 10.0, 12.0, 0.0, 0.0, 4.0, 3.0, 4.0)
+def test_the_median_channel_is_dwarfed() -> None:
+    """Scale 1: one channel of 100s, one dead, three of 0.75 (rounded to 1: 9.5 dB)."""
+    values = np.repeat(np.array([100, 0, 0.75, 0.75, 0.75], np.float32), 4).reshape(1, 5, 2, 2)
+    meter = ErrorMeter(1.0)
+    meter.add(values, values)
+    error = meter.result("x")
+    assert error.channel_sqnr_db == pytest.approx(20 * np.log10(3))
+    assert error.own_sqnr_db is not None and error.own_sqnr_db > 40
+    assert error.cause == "a few channels dwarf the others"
+
+
+def test_a_dead_tensor() -> None:
+    meter = ErrorMeter(1.0)
+    meter.add(np.zeros((1, 2, 3, 3), np.float32), np.zeros((1, 2, 3, 3), np.float32))
+    error = meter.result("x")
+    assert (error.sqnr_db, error.own_sqnr_db, error.channel_sqnr_db) == (LIMIT_DB, LIMIT_DB, LIMIT_DB)
+    assert (error.saturation, error.clipping, error.percentile, error.peak, error.cause) == (0, 0, 0, 0, "")
+
+
+NOISY = TensorError("conv/Relu:0", 10.0, 12.0, 8.0, 0.0, 0.0, 4.0, 3.0, 4.0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +104,9 @@ NOISY = TensorError("conv/Relu:0", 10.0, 12.0, 0.0, 0.0, 4.0, 3.0, 4.0)
     [
         ({"sqnr_db": 30.0}, ""),
         ({"own_sqnr_db": None}, ""),
-        ({"own_sqnr_db": 40.0}, "comes from earlier tensors and kernels"),
+        ({"own_sqnr_db": 40.0, "channel_sqnr_db": 35.0}, "comes from earlier tensors and kernels"),
+        ({"own_sqnr_db": 40.0, "sqnr_db": 40.0}, "a few channels dwarf the others"),
+        ({"own_sqnr_db": 40.0, "sqnr_db": 40.0, "channel_sqnr_db": 25.0}, ""),
         ({"clipping": 0.9}, "range too small: clips"),
         ({"amax": 10.0}, "range too large: outliers"),
         ({}, "spread too wide for 8 bits"),
