@@ -35,7 +35,7 @@ _NOISY_DB = 20.0
 _UNEQUAL_DB = 10.0
 _INHERITED_DB = 6.0
 _OUTLIERS = 3.0
-INHERITED = "comes from earlier tensors and kernels"
+INHERITED = "from earlier tensors or kernels"
 
 
 @dataclass(frozen=True)

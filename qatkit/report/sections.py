@@ -20,12 +20,16 @@ _NAMED = 4  # layers in a sentence
 
 def number(value: float | None, digits: int, none: str = "n/a") -> Markup:
     """A rounded number whose exact value the page keeps."""
-    return Markup(none) if value is None else element("data", f"{value:.{digits}f}", value=repr(value))
+    return Markup(none) if value is None else element("data", _minus(f"{value:.{digits}f}"), value=repr(value))
 
 
 def signed(value: float) -> str:
-    """With two digits and a proper sign."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    """With two digits and its sign."""
+    return _minus(f"{value:+.2f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def table(columns: Sequence[Child], rows: Sequence[Sequence[Child]], caption: str, text_columns: int = 1) -> Markup:
@@ -183,24 +187,21 @@ def layers(entries: Sequence[Entry]) -> Markup:
 
 def _tensors(entry: Entry) -> Markup:
     columns = [
-        "layer",
-        "SQNR dB",
-        "alone dB",
-        "clipped %",
-        "range",
-        "99.99 %",
-        "largest",
-        "range / 99.99 %",
-        "reason",
+        *("layer", "reason", "SQNR dB", "alone dB", "channel dB"),
+        *("clipped %", "range", "99.99 %", "largest", "ratio"),
     ]
     cells = [list(_tensor_cells(tensor)) for tensor in entry["tensors"]]
-    caption = "alone: with the rounding of this tensor and nothing before it; channel: the same of the median channel"
-    return element("details", element("summary", f"All tensors of {title(entry)}"), table(columns, cells, caption))
+    caption = (
+        "alone: with the rounding of this tensor and nothing before it; channel: the same of its median channel; "
+        "ratio: range by the 99.99th percentile"
+    )
+    return element("details", element("summary", f"All tensors of {title(entry)}"), table(columns, cells, caption, 2))
 
 
 def _tensor_cells(tensor: Entry) -> Iterator[Child]:
     amax, saturation = tensor["amax"], tensor["saturation"]
     yield tensor["layer"]
+    yield tensor["cause"]
     yield number(tensor["sqnr_db"], 1)
     yield number(tensor["own_sqnr_db"], 1, "")
     yield number(tensor["channel_sqnr_db"], 1, "")
@@ -209,7 +210,6 @@ def _tensor_cells(tensor: Entry) -> Iterator[Child]:
     yield number(tensor["percentile"], 3)
     yield number(tensor["peak"], 3)
     yield "" if amax is None or not tensor["percentile"] else f"{amax / tensor['percentile']:.2f}"
-    yield tensor["cause"]
 
 
 def sensitivity(entries: Sequence[Entry]) -> Markup:
@@ -222,7 +222,8 @@ def sensitivity(entries: Sequence[Entry]) -> Markup:
         return join([heading, hint])
     text = (
         f"mAP on {entries[0]['images']} validation images with one layer at a time in INT8, all others in float; and "
-        "the SQNR of the coverage output, which tells layers apart where mAP does not."
+        "the SQNR of the coverage output, which tells layers apart where mAP does not. On so few images one box of a "
+        "rare class may be worth some points of mAP."
     )
     shown = zip(entries, plots.sensitivity_plots(entries))
     return join([heading, element("p", text), element("div", *(_sensitivity(*one) for one in shown), class_="plots")])
@@ -248,12 +249,12 @@ def _advice(entry: Entry) -> Iterator[Child]:
     if not entry["skip"]:
         yield "No layer is worth leaving in float."
         return
-    flags = " ".join(f"--skip_layers {name}" for name in entry["skip"])
-    command = "train" if entry["precision"] == "int8-qat" else "export"
+    command = "qatkit train ..." if entry["precision"] == "int8-qat" else "qatkit export ..."
+    lines = " \\\n".join([command, *(f"  --skip_layers {name}" for name in entry["skip"])])
     yield "With these in float "
     yield number(entry["skip_map"], 2)
     yield ":"
-    yield element("pre", element("code", f"qatkit {command} ... {flags}"))
+    yield element("pre", element("code", lines))
 
 
 def pictures(galleries: Sequence[Gallery]) -> Markup:

@@ -110,7 +110,7 @@ def test_what_was_lost_is_said(page: Page) -> None:
         "Look first at a: range too small: clips."
     ) in page.text
     assert "0.31 below" in page.text and "\N{MINUS SIGN}19.88" in page.text
-    assert "With these in float 79.62:" in page.text and "qatkit export ... --skip_layers conv1" in page.text
+    assert "With these in float 79.62:" in page.text and "qatkit export ... \\\n  --skip_layers conv1" in page.text
     assert "No layer is worth leaving in float." in page.text
 
 
@@ -120,6 +120,12 @@ def test_tables_and_figures_can_be_read_without_seeing_them(page: Page) -> None:
     images = page.all("img")
     assert len(images) == 1 + 1 + 2 + 2 + len(GALLERY.comparisons[0].panels)
     assert all(attributes.get("alt") for attributes in images)
+
+
+def test_rows_have_the_columns_of_their_table(html: str) -> None:
+    for table in re.findall("<table>.*?</table>", html, re.DOTALL):
+        cells = [len(re.findall("<t[hd]", row)) for row in re.findall("<tr>.*?</tr>", table, re.DOTALL)]
+        assert len(set(cells)) == 1 and len(cells) > 1
 
 
 def test_a_float_model_alone() -> None:
