@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import tensorflow as tf
 
 from qatkit.errors import EnvironmentProblem, UsageError
 from qatkit.progress import info
+
+
+def is_chief() -> bool:
+    """Whether this process writes the results: of several machines (TF_CONFIG) the chief, or else the first worker.
+
+    Raises EnvironmentProblem when TF_CONFIG is not what TensorFlow expects.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return True
+    try:
+        config = json.loads(text)
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        return kind == "chief" or (kind == "worker" and index == 0 and "chief" not in config["cluster"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EnvironmentProblem("TF_CONFIG: should be JSON with cluster and task, type and index") from error
 
 
 def strategy(gpus: int) -> tf.distribute.Strategy:
@@ -28,3 +45,14 @@ def strategy(gpus: int) -> tf.distribute.Strategy:
     if gpus > 1:
         return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(gpus)])
     return tf.distribute.get_strategy()
+
+
+def check_same_step(strategy: tf.distribute.Strategy, step: int) -> None:
+    """Raise EnvironmentProblem unless all machines are about to continue from the same step."""
+    steps = strategy.run(lambda: tf.constant(step, tf.int64))
+    total = int(strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None))
+    if total != step * strategy.num_replicas_in_sync:
+        raise EnvironmentProblem(
+            f"this machine would continue from step {step}, others from another one",
+            hint="-r must be a folder that all machines share",
+        )

@@ -71,13 +71,17 @@ class Trainer:
         results: Path,
         status: StatusLog,
         validate: Callable[[], Validation] | None = None,
+        *,
+        saves: bool = True,
     ) -> None:
+        """saves: whether this process writes checkpoints; of several that train together one does."""
         self.plan = plan
         self.stepper = stepper
         self._schedule = schedule
         self._results = results
         self._status = status
         self._validate = validate
+        self._saves = saves
         self._step = 0
 
     def resume(self) -> int:
@@ -193,7 +197,8 @@ class Trainer:
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if broken:
             raise _diverged(f"{broken[0]} is not finite after epoch {epoch}")
-        checkpoint.save_checkpoint(self._results, Progress(self.plan.run, self._step, epoch), arrays, extra)
+        if self._saves:
+            checkpoint.save_checkpoint(self._results, Progress(self.plan.run, self._step, epoch), arrays, extra)
 
 
 def _diverged(what: str) -> DivergedError:

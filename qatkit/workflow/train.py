@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,24 @@ from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.rasterizer import Rasterizer
 from qatkit.errors import ModelError, UsageError
-from qatkit.files import remove_leftovers, write_text
+from qatkit.files import make_directory, remove_leftovers, write_text
 from qatkit.graph.build import block_of, build
 from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
 from qatkit.graph.pretrained import load_backbone, read_model
 from qatkit.progress import info, warn
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
+from qatkit.quantization.folding import biases_on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from qatkit.quantization.qat import start_qat
 from qatkit.spec import DatasetConfig, Experiment, ModelConfig, class_names, to_text
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.cost import CostConfig
+from qatkit.training.devices import check_same_step, is_chief
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.keras_model import KerasGraph, to_keras
-from qatkit.training.loop import Plan, Trainer
+from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.schedule import from_spec
 from qatkit.training.step import Stepper
 from qatkit.workflow.locking import locked
@@ -67,24 +70,31 @@ class TrainOptions:
 
 def train(spec: Experiment, options: TrainOptions) -> Path:
     """Run the training that the spec describes, or continue it; return the path of the final model."""
-    with locked(options.results) as results:
-        status = StatusLog(results)
+    chief = is_chief()
+    with locked(options.results) if chief else nullcontext(make_directory(options.results)) as results:
+        status = StatusLog(results if chief else None)
         status.write("STARTED", "Training started.")
-        for folder in (results, results / "weights"):
-            remove_leftovers(folder)
+        if chief:
+            for folder in (results, results / "weights"):
+                remove_leftovers(folder)
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
         with status.failures(), data_errors():
-            return _Run(options, spec, status).run()
+            return _Run(options, spec, status, chief).run()
 
 
 class _Run:
-    """One run: what it trains on, and what it starts from."""
+    """One run: what it trains on, and what it starts from.
 
-    def __init__(self, options: TrainOptions, spec: Experiment, status: StatusLog) -> None:
+    Where several machines train together, all do the same, validation included (reading a variable may need all of
+    them), in a results folder that they share; the chief alone writes there.
+    """
+
+    def __init__(self, options: TrainOptions, spec: Experiment, status: StatusLog, chief: bool) -> None:
         self.options = options
         self.spec = spec
         self.status = status
+        self.chief = chief
         self.classes = tuple(class_names(spec))
         self.frames = load_frames(spec.dataset_config, self.classes, "training")
         self.validation_frames = load_frames(spec.dataset_config, self.classes, "validation")
@@ -112,18 +122,25 @@ class _Run:
         with self.strategy.scope():
             network = self._network()
             trainer = self._trainer(network)
-        if self.options.restart:
-            checkpoint.remove_checkpoints(self.options.results)
-        first_step = trainer.resume()
-        write_text(self.options.results / "experiment_spec.txt", to_text(self.spec))
+        first_step = 0 if self.options.restart else trainer.resume()
+        check_same_step(self.strategy, first_step)
+        if self.chief:
+            if self.options.restart:
+                checkpoint.remove_checkpoints(self.options.results)
+            write_text(self.options.results / "experiment_spec.txt", to_text(self.spec))
         result = trainer.fit(self._batches(first_step))
+        model = self._model(network)
         path = self.options.results / "weights" / f"{self.options.name}.tlt"
-        save_model(path, self._model(network), self.options.key or None)
-        kpi: dict[str, Any] = {"size": path.stat().st_size / 2**20, "param_count": network.graph.params / 1e6}
+        if self.chief:
+            self._save(path, model, result)
+        return path
+
+    def _save(self, path: Path, model: Model, result: Validation | None) -> None:
+        save_model(path, model, self.options.key or None)
+        kpi: dict[str, Any] = {"size": path.stat().st_size / 2**20, "param_count": model.graph.params / 1e6}
         if result is not None:
             kpi["mean average precision"] = round(result.map, 4)
         self.status.write("SUCCESS", "Training finished.", kpi=kpi)
-        return path
 
     def _describe(self) -> None:
         graph, (height, width, channels) = self.start.graph, self.input_shape
@@ -210,7 +227,7 @@ class _Run:
         plan = self._plan()
         validator = Validator(self.spec, stepper, self.validation_frames)
         schedule = from_spec(config.learning_rate, plan.steps_per_epoch)
-        return Trainer(plan, stepper, schedule, self.options.results, self.status, validator)
+        return Trainer(plan, stepper, schedule, self.options.results, self.status, validator, saves=self.chief)
 
     def _plan(self) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
@@ -247,18 +264,21 @@ class _Run:
         }
 
     def _model(self, network: KerasGraph) -> Model:
-        quantized = isinstance(network, QuantizedKerasGraph)
         bbox = self.spec.model_config.objective_set.bbox
-        return Model(
+        model = Model(
             graph=network.read(),
             classes=self.classes,
             box_scale=bbox.scale,
             box_offset=bbox.offset,
-            ranges=network.ranges() if isinstance(network, QuantizedKerasGraph) else {},
-            plan=network.plan.to_json() if quantized else None,  # type: ignore[attr-defined]
             pruned=self.start.pruned,
             spec_text=to_text(self.spec),
         )
+        if not isinstance(network, QuantizedKerasGraph):
+            return model
+        plan, ranges = network.plan, network.ranges()
+        # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
+        graph = biases_on_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
+        return replace(model, graph=graph, ranges=ranges, plan=plan.to_json())
 
 
 def _size(shape: Shape) -> str:

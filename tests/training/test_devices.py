@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from qatkit.errors import EnvironmentProblem, UsageError
-from qatkit.training.devices import strategy
+from qatkit.training.devices import check_same_step, is_chief, strategy
 
 
 @pytest.fixture
@@ -58,3 +59,32 @@ def test_several_machines(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
     found: Any = strategy(1)
     assert found == ("several machines",)
+
+
+CLUSTER = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+
+
+@pytest.mark.parametrize(
+    "config, chief",
+    [
+        (None, True),
+        ({"cluster": CLUSTER, "task": {"type": "chief", "index": 0}}, True),
+        ({"cluster": CLUSTER, "task": {"type": "worker", "index": 0}}, False),
+        ({"cluster": {"worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": 0}}, True),
+        ({"cluster": {"worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": "1"}}, False),
+    ],
+)
+def test_one_process_writes(config: Any, chief: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config) if config else "")
+    assert is_chief() is chief
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": {}, "task": {"type": "worker"}}', '{"task": 1}'])
+def test_a_config_that_makes_no_sense(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(EnvironmentProblem, match="TF_CONFIG"):
+        is_chief()
+
+
+def test_a_single_process_agrees_with_itself() -> None:
+    check_same_step(tf.distribute.get_strategy(), 7)
