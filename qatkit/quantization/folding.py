@@ -7,7 +7,7 @@ network, of the Q/DQ ONNX, and those that TensorRT finds in the folded float ker
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Conv2D, DepthwiseConv2D, Graph, Node
 from qatkit.quantization.blocks import fused_blocks
+from qatkit.quantization.plan import QuantizationPlan
 
 # Symmetric and narrow: -128 is never used, so that a sign flips without overflow.
 CODE_MAX = 127
@@ -54,6 +55,30 @@ def on_grid(graph: Graph, kernels: Collection[str]) -> Graph:
         axis = channel_axis(graph[name])
         codes, scale = weight_codes(kernel, axis)
         weights[f"{name}/kernel"] = codes * _along(scale, axis, kernel.ndim)
+    return graph.with_weights(weights)
+
+
+def biases_on_grid(graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float]) -> Graph:
+    """`graph` with the biases of INT8 convolutions moved to whole units of their integer sums.
+
+    A unit is input scale * kernel scale, at most half of one is moved. Integer kernels hold the bias as a whole
+    number of units; with such biases they compute what float arithmetic on the same codes does. The shift goes into
+    beta where a batch norm is folded into the convolution. ranges: node -> amax, for all of `plan.activations`.
+    """
+    folded, deployed, weights = foldable(graph), fold(graph), dict(graph.weights)
+    for name in plan.weights:
+        source = plan.range_source(graph[name].inputs[0])
+        owner = f"{folded[name]}/beta" if name in folded else f"{name}/bias"
+        if source is None or owner not in weights:
+            continue
+        kernel = deployed.weight(name, "kernel")
+        axis = channel_axis(graph[name])
+        unit = weight_codes(kernel, axis)[1].astype(np.float64) * ranges[source] / CODE_MAX
+        bias = deployed.weight(name, "bias").astype(np.float64)
+        # A channel of zeros has no sum, and no unit: its bias stays.
+        alive = np.moveaxis(kernel, axis, 0).reshape(len(unit), -1).any(axis=1)
+        shift = np.where(alive, np.rint(bias / unit) * unit - bias, 0.0)
+        weights[owner] = (weights[owner] + shift).astype(np.float32)
     return graph.with_weights(weights)
 
 

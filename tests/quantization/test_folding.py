@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.errors import ModelError
 from qatkit.graph import nodes as n
-from qatkit.quantization.folding import channel_axis, fold, foldable, on_grid, weight_codes
+from qatkit.quantization.folding import biases_on_grid, channel_axis, fold, foldable, on_grid, weight_codes
+from qatkit.quantization.plan import QuantizationPlan
 from tests.networks import Net, residual
 
 
@@ -132,3 +133,19 @@ def test_a_kernel_on_the_grid_stays_there_and_off_it_moves_by_half_a_step_at_mos
     assert moved.max() > 0
     assert_array_equal(on_grid(once, ("a",)).weight("a", "kernel"), once.weight("a", "kernel"))
     assert_array_equal(once.weight("dw", "kernel"), graph.weight("dw", "kernel"))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_biases_become_whole_units_of_the_integer_sums(bias: bool) -> None:
+    graph = two_kinds(bias=bias, seed=3)
+    kernels = tuple(node.name for node in graph.nodes if isinstance(node, n.CONVOLUTIONS))
+    ranges = {graph[name].inputs[0]: 2.0 for name in kernels}
+    plan = QuantizationPlan("tensorrt", tuple(ranges), kernels, {})
+    before, after = fold(graph), fold(biases_on_grid(graph, plan, ranges))
+    for name in kernels:
+        kernel = after.weight(name, "kernel")
+        unit = weight_codes(kernel, channel_axis(graph[name]))[1] * 2.0 / 127
+        units = after.weight(name, "bias") / unit
+        np.testing.assert_allclose(units, np.rint(units), atol=0.02)
+        assert np.abs(after.weight(name, "bias") - before.weight(name, "bias")).max() <= 0.51 * unit.max()
+        np.testing.assert_array_equal(kernel, before.weight(name, "kernel"))
