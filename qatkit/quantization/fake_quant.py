@@ -68,8 +68,8 @@ class ActivationQuantizer(MovingAverageQuantizer):
         self.ema_decay = ema_decay
 
     def __call__(self, inputs: tf.Tensor, training: bool, weights: Any, **kwargs: Any) -> tf.Tensor:
-        return MovingAvgQuantize(
-            inputs,
+        rounded = MovingAvgQuantize(
+            tf.stop_gradient(inputs),
             weights["min_var"],
             weights["max_var"],
             ema_decay=self.ema_decay,
@@ -78,9 +78,23 @@ class ActivationQuantizer(MovingAverageQuantizer):
             symmetric=True,
             narrow_range=True,
         )
+        return _straight_through(inputs, rounded, tf.convert_to_tensor(weights["max_var"]))
 
     def get_config(self) -> dict[str, Any]:
         return {"ema_decay": self.ema_decay}
+
+
+@tf.custom_gradient
+def _straight_through(inputs: tf.Tensor, rounded: tf.Tensor, amax: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """`rounded`, with the gradient 1 to `inputs` within the range and 0 beyond it.
+
+    The same gradient as that of TensorFlow's own operation, which has no deterministic kernel for GPUs.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return tf.where(tf.abs(inputs) <= amax, upstream, tf.zeros_like(upstream)), None, None
+
+    return tf.identity(rounded), gradient
 
 
 class LayerQuantizeConfig(QuantizeConfig):

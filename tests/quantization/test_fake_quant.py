@@ -231,6 +231,33 @@ def test_gradients_pass_through_rounding() -> None:
     assert_allclose(found[0], tape.gradient(total, rounded), rtol=1e-3, atol=1e-3)
 
 
+def test_gradients_use_no_operation_without_a_deterministic_kernel() -> None:
+    """TensorFlow's FakeQuantWithMinMaxVarsGradient has none for GPUs: --enable_determinism would end there."""
+    built = quantized(chain())
+
+    @tf.function
+    def gradients() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            bbox, _ = built.model(images(), training=True)
+            total = tf.reduce_sum(bbox)
+        return tape.gradient(total, [built.variables["conv/kernel"]])
+
+    kinds = {operation.type for operation in gradients.get_concrete_function().graph.get_operations()}
+    assert "FakeQuantWithMinMaxVars" in kinds
+    assert not {kind for kind in kinds if kind.startswith("FakeQuant")} - {"FakeQuantWithMinMaxVars"}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_gradient_is_one_within_the_range_and_zero_beyond(training: bool) -> None:
+    x = tf.Variable(np.linspace(-3, 3, 25, dtype=np.float32))
+    weights = {name: tf.Variable(value, trainable=False) for name, value in (("min_var", -1.0), ("max_var", 1.0))}
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(ActivationQuantizer(0.5)(x, training, weights) * tf.range(25.0))
+    amax = 2.0 if training else 1.0  # the range has moved half way from 1 to 3
+    assert weights["max_var"].numpy() == amax
+    assert_array_equal(tape.gradient(y, x), np.where(np.abs(x.numpy()) <= amax, np.arange(25), 0))
+
+
 def straight_through(x: tf.Tensor, amax: float) -> tf.Tensor:
     """x rounded to its codes; the gradient is 1 inside the range and 0 beyond it."""
     clipped = tf.clip_by_value(x, -amax, amax)
