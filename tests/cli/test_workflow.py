@@ -237,6 +237,29 @@ def test_comparison(workspace: Workspace, trained: Trained, qat: Trained, tmp_pa
     assert report["dataset"]["images"] == VALIDATION
 
 
+def test_a_pretrained_backbone_with_frozen_blocks(trained: Trained, tmp_path: Path) -> None:
+    model_config = f"""model_config {{
+  pretrained_model_file: "{trained.model}"
+  freeze_blocks: 0
+  freeze_blocks: 1
+  freeze_bn: true
+"""
+    spec = tmp_path / "spec.txt"
+    one_epoch = (f"num_epochs: {EPOCHS}", "num_epochs: 1")
+    spec.write_text(replaced(trained.spec.read_text(), ("model_config {\n", model_config), one_epoch))
+    outcome = succeed("train", "-e", spec, "-r", tmp_path / "results", "-k", KEY, "--use_amp")
+    assert str(trained.model) in outcome.out  # what was taken over
+    before = load_model(trained.model, KEY).graph.weights
+    after = load_model(tmp_path / "results" / "weights" / "model.tlt", KEY).graph.weights
+    same = {name for name, array in before.items() if np.array_equal(array, after[name])}
+    statistics = {name for name in before if name.rpartition("/")[2] in ("mean", "variance")}
+    frozen = {name for name in before if name.startswith(("conv1/", "block_1")) and "_bn_" not in name}
+    assert same == statistics | frozen
+    for name in before.keys() - same:  # trained on from there; the heads are new
+        moved = np.abs(after[name] - before[name]).max()
+        assert moved < 0.02 or name.startswith("output_"), name
+
+
 def test_a_finished_training_is_not_repeated(qat: Trained) -> None:
     before = load_model(qat.model, KEY)
     qat.model.unlink()
