@@ -83,16 +83,16 @@ def export(**flags: Any) -> None:
     A QAT model brings its ranges; others are calibrated on images, on the CPU.
     """
     from qatkit.export.export import plan_of
-    from qatkit.graph.pretrained import read_model
     from qatkit.progress import info, table
     from qatkit.quantization.placement import explain
-    from qatkit.spec import class_names, load_experiment
+    from qatkit.spec import load_experiment
     from qatkit.status import StatusLog
     from qatkit.workflow.export import export_model, write_ds_config
+    from qatkit.workflow.models import open_model
 
     options, engine = _options(flags), _engine_options(flags)
     spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
-    model = read_model(flags["model_path"], flags["key"] or None, class_names(spec) if spec is not None else ())
+    model = open_model(flags["model_path"], flags["key"], spec)
     if flags["show_plan"]:
         plan = plan_of(model, options)
         table(["layer", "operations", "kernel", "output"], explain(model.graph, plan), title=plan.summary())

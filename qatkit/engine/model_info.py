@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qatkit.engine.base import ModelInfo
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
+from qatkit.graph.model_file import unnamed_classes
 from qatkit.graph.nodes import Shape
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 def model_info(input_shape: Shape, metadata: Metadata | None, spec: Experiment | None, path: Path) -> ModelInfo:
     """What is known of the network in file `path`: what its metadata say, else what the training spec says.
 
-    Raises UsageError when there is neither.
+    The spec also speaks for a network that was made of a TAO file, which names no classes. Raises UsageError when
+    there is neither.
     """
-    if metadata is not None:
+    named = metadata is not None and metadata.classes != unnamed_classes(len(metadata.classes))
+    if metadata is not None and (named or spec is None):
         return ModelInfo(input_shape, metadata.classes, metadata.box_scale, metadata.box_offset)
     if spec is not None:
         box = spec.model_config.objective_set.bbox

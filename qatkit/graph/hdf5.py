@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qatkit.errors import ModelError
 from qatkit.graph.keras_config import KerasNetwork, read_network
-from qatkit.graph.model_file import Model
+from qatkit.graph.model_file import Model, unnamed_classes
 from qatkit.graph.nodes import Graph
 
 # Layer -> part (the name that our nodes use) -> array.
@@ -45,11 +45,6 @@ def read_hdf5_weights(path: Path) -> LayerWeights:
     """The weights of every layer in a TAO `.hdf5` or `.h5` file. Raises ModelError for a damaged file."""
     with _opened(path) as file:
         return _layer_weights(file)
-
-
-def unnamed_classes(count: int) -> tuple[str, ...]:
-    """What the classes of a file without names are called."""
-    return tuple(f"class_{index}" for index in range(count))
 
 
 def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str]) -> Model:

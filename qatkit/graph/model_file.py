@@ -28,6 +28,11 @@ _MAX_LIST = 1_000
 _MAX_NUMBER = 1e30
 
 
+def unnamed_classes(count: int) -> tuple[str, ...]:
+    """What the classes of a model are called that comes from a file without names."""
+    return tuple(f"class_{index}" for index in range(count))
+
+
 @dataclass(frozen=True)
 class Model:
     """A network with what its outputs mean.

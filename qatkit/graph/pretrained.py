@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qatkit.errors import ModelError
 from qatkit.graph.build import BBOX, COV
 from qatkit.graph.foreign import HDF5_SIGNATURE
-from qatkit.graph.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights, unnamed_classes
-from qatkit.graph.model_file import Model, load_model
+from qatkit.graph.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights
+from qatkit.graph.model_file import Model, load_model, unnamed_classes
 from qatkit.graph.nodes import Graph, Node
 
 Status = Literal["loaded", "missing", "mismatched"]

@@ -19,7 +19,6 @@ from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, ExportReport, export
 from qatkit.files import check_writable, write_json, write_text
 from qatkit.graph.model_file import Model
-from qatkit.graph.pretrained import read_model
 from qatkit.progress import info, table, track
 from qatkit.report.page import render
 from qatkit.report.rows import FLOAT, title
@@ -28,6 +27,7 @@ from qatkit.workflow.analysis import galleries, load_batches, load_images, measu
 from qatkit.workflow.calibration import CalibrationImages, images_from_spec
 from qatkit.workflow.engines import open_engine
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
+from qatkit.workflow.models import open_model
 from qatkit.workflow.sensitivity import Trials, measure
 
 _CALIBRATION_IMAGES = 100
@@ -81,7 +81,7 @@ def compare(
         raise UsageError("two models have the same name", hint="-m NAME=PATH gives a name")
     frames = load_split(spec)
     images = images_from_spec(spec, _CALIBRATION_IMAGES)
-    loaded = [(name, read_model(path, key or None, class_names(spec))) for name, path in models]
+    loaded = [(name, open_model(path, key, spec)) for name, path in models]
     candidates = [
         candidate
         for name, model in loaded

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from qatkit.engine.base import Engine
 from qatkit.errors import ModelError, UsageError
-from qatkit.spec import Experiment, class_names
+from qatkit.spec import Experiment
+from qatkit.workflow.models import open_model
 
 _TENSORRT = (".engine", ".plan", ".trt")
 
@@ -54,9 +55,8 @@ def open_engine(
 
         import_tensorflow()
         from qatkit.engine.keras import KerasEngine
-        from qatkit.graph.pretrained import read_model
 
-        return KerasEngine.from_model(read_model(path, key or None, class_names(spec) if spec is not None else ()))
+        return KerasEngine.from_model(open_model(path, key, spec))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")
 
 

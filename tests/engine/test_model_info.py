@@ -9,6 +9,7 @@ import pytest
 from qatkit.engine.model_info import find_heads, model_info
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
+from qatkit.spec import Experiment
 
 FILE = Path("model.engine")
 
@@ -38,3 +39,14 @@ def test_metadata_come_before_nothing_at_all() -> None:
     assert (info.input_shape, info.classes, info.box_scale, info.box_offset) == ((16, 24, 3), ("car",), 35.0, 0.5)
     with pytest.raises(UsageError, match="does not say what its classes are"):
         model_info((16, 24, 3), None, None, FILE)
+
+
+def test_a_spec_speaks_for_classes_without_names() -> None:
+    spec = Experiment()
+    spec.cost_function_config.target_classes.add(name="car")
+    spec.model_config.objective_set.bbox.scale = 20.0
+    unnamed, named = (Metadata((name,), 35.0, 0.5, 16) for name in ("class_0", "bus"))
+    found = [model_info((16, 24, 3), metadata, spec, FILE) for metadata in (None, unnamed, named)]
+    assert [info.classes for info in found] == [("car",), ("car",), ("bus",)]
+    assert [info.box_scale for info in found] == [20.0, 20.0, 35.0]
+    assert model_info((16, 24, 3), unnamed, None, FILE).classes == ("class_0",)

@@ -1,0 +1,172 @@
+"""Models that TAO 5 saved, through every command: they compute what TAO computes, and go on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qatkit.engine.keras import KerasEngine
+from qatkit.engine.onnx_runtime import open_onnx
+from qatkit.graph.hdf5 import read_hdf5
+from qatkit.graph.model_file import Model, load_model
+from tests import golden_data
+from tests.cli.commands import replaced, succeed
+from tests.cli.conftest import CLASSES, HEIGHT, QAT_EPOCHS, TRAINING, VALIDATION, WIDTH, Workspace
+from tests.graph.keras_files import tiny_description, tiny_weights, write_keras_file
+from tests.graph.reference import forward
+
+TOPIC = "12_hdf5"
+
+
+def _cases() -> list[dict[str, Any]]:
+    return [case for case in golden_data.cases(TOPIC) if (golden_data.ROOT / TOPIC / case["file"]).exists()]
+
+
+CASES = pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+
+
+@CASES
+def test_keras_computes_what_the_original_computes(case: dict[str, Any]) -> None:
+    model = read_hdf5(golden_data.ROOT / TOPIC / case["file"], case["classes"])
+    cov, bbox = KerasEngine.from_model(model).predict(golden_data.array(TOPIC, case, "x").transpose(0, 2, 3, 1))
+    for found, layer in ((cov, "output_cov"), (bbox, "output_bbox")):
+        expected = golden_data.array(TOPIC, case, f"out_{layer}")
+        # Quantized: single codes may flip at rounding ties.
+        tolerance = (2e-2 if case["qat"] else 1e-4) * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_keras_quantizes_a_model_of_tao_as_tao_does(tmp_path: Path) -> None:
+    """Kernels per tensor, codes to -128."""
+    path = write_keras_file(tmp_path / "m.hdf5", tiny_weights(quantized=True), tiny_description(quantized=True))
+    model = read_hdf5(path)
+    images = np.random.default_rng(0).random((2, 16, 24, 3), np.float32)
+    _, bbox = KerasEngine.from_model(model).predict(images)
+    expected = forward(model.graph, images, model.ranges, model.plan["weights"] if model.plan else ())
+    expected_bbox = expected["output_bbox"].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(bbox, expected_bbox, rtol=0, atol=1e-5 * np.abs(expected_bbox).max())
+
+
+@dataclass
+class Journey:
+    """What the commands make of one model of TAO."""
+
+    case: dict[str, Any]
+    workspace: Workspace
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return golden_data.ROOT / TOPIC / self.case["file"]
+
+    @cached_property
+    def original(self) -> Model:
+        return read_hdf5(self.source, CLASSES)
+
+    @cached_property
+    def pruned(self) -> Path:
+        path = self.folder / "pruned.tlt"
+        succeed("prune", "-m", self.source, "-o", path, "-pth", 0.9, "-pg", 2, "-nf", 2)
+        return path
+
+    @cached_property
+    def spec(self) -> Path:
+        """One step of quantization-aware training that starts from the pruned model."""
+        height, width, _ = self.original.graph.input.shape
+        text = replaced(
+            self.workspace.spec("qat").read_text(),
+            (str(self.workspace.root / "retrain" / "weights" / "model.tlt"), str(self.pruned)),
+            (f"output_image_width: {WIDTH}", f"output_image_width: {width}"),
+            (f"output_image_height: {HEIGHT}", f"output_image_height: {height}"),
+            (f"num_epochs: {QAT_EPOCHS}", "num_epochs: 1"),
+            ("batch_size_per_gpu: 4", f"batch_size_per_gpu: {TRAINING}"),
+        )
+        path = self.folder / "spec.txt"
+        path.write_text(text)
+        return path
+
+    @cached_property
+    def retrained(self) -> Path:
+        succeed("train", "-e", self.spec, "-r", self.folder / "results")
+        return self.folder / "results" / "weights" / "model.tlt"
+
+    @cached_property
+    def exported(self) -> tuple[Path, Path]:
+        """The ONNX and the calibration cache; `.qdq.onnx` lies beside them."""
+        path, cache = self.folder / "model.onnx", self.folder / "cal.bin"
+        images = ("-e", self.spec, "--batches", 1, "--batch_size", 4)
+        succeed("export", "-m", self.retrained, "-o", path, "--data_type", "int8", "--cal_cache_file", cache, *images)
+        return path, cache
+
+    def evaluated(self, model: Path, *flags: object) -> dict[str, Any]:
+        path = self.folder / "evaluation.json"
+        succeed("evaluate", "-e", self.spec, "-m", model, "--json", path, *flags)
+        return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module", params=_cases(), ids=lambda case: case["id"])
+def journey(
+    request: pytest.FixtureRequest, workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Journey]:
+    yield Journey(request.param, workspace, tmp_path_factory.mktemp("tao"))
+
+
+def test_it_is_pruned(journey: Journey) -> None:
+    pruned = load_model(journey.pruned)
+    assert pruned.pruned
+    assert pruned.graph.params < journey.original.graph.params
+    assert (pruned.plan, pruned.ranges) == (journey.original.plan, journey.original.ranges)
+
+
+def test_it_is_trained_on_with_quantization(journey: Journey) -> None:
+    pruned, model = load_model(journey.pruned), load_model(journey.retrained)
+    assert model.classes == CLASSES
+    assert [node.name for node in model.graph.nodes] == [node.name for node in pruned.graph.nodes]
+    kernels = [name for name in pruned.graph.weights if name.endswith("kernel")]
+    moved = [name for name in kernels if not np.array_equal(model.graph.weights[name], pruned.graph.weights[name])]
+    assert len(moved) > len(kernels) / 2
+    assert model.plan is not None
+    # A model that TAO trained for quantization keeps its places.
+    assert model.plan == pruned.plan or pruned.plan is None
+    assert set(model.ranges) == set(model.plan["activations"])
+
+
+def test_it_is_exported_and_evaluated(journey: Journey) -> None:
+    onnx, cache = journey.exported
+    results = [
+        journey.evaluated(journey.source),
+        journey.evaluated(journey.retrained),
+        journey.evaluated(onnx),
+        journey.evaluated(onnx, "--cal_cache_file", cache),
+        journey.evaluated(onnx.with_suffix(".qdq.onnx")),
+    ]
+    start = "int8-qat" if journey.case["qat"] else "fp32"
+    assert [result["precision"] for result in results] == [start, "int8-qat", "fp32", "int8-qat", "int8-qat"]
+    assert [result["engine"] for result in results] == [*["keras"] * 2, *["onnxruntime"] * 3]
+    assert {result["frames"] for result in results} == {VALIDATION}
+    assert {tuple(entry["name"] for entry in result["classes"]) for result in results} == {CLASSES}
+
+
+def test_the_file_itself_is_exported(journey: Journey) -> None:
+    """Without a spec, so that the ONNX names no classes; what it computes is what the original computed.
+
+    That of a QAT model has kernels quantized per output channel, as TensorRT quantizes those that TAO exports: finer
+    than TAO trained it.
+    """
+    path, qat = journey.folder / "direct.onnx", journey.case["qat"]
+    succeed("export", "-m", journey.source, "-o", path, *(("--data_type", "int8") if qat else ()))
+    deployed = path.with_suffix(".qdq.onnx") if qat else path
+    engine = open_onnx(deployed)
+    images = golden_data.array(TOPIC, journey.case, "x").transpose(0, 2, 3, 1)
+    for found, layer in zip(engine.predict(images), ("output_cov", "output_bbox")):
+        expected = golden_data.array(TOPIC, journey.case, f"out_{layer}")
+        tolerance = (5e-2 if qat else 1e-4) * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    assert journey.evaluated(deployed)["frames"] == VALIDATION
