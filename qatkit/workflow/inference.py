@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.errors import DataError, UsageError
 from qatkit.files import make_directory, replacing, write_json, write_text
+from qatkit.graph.model_file import unnamed_classes
 from qatkit.progress import track
 from qatkit.report.drawing import DrawnBox, draw_boxes
 from qatkit.spec import ClasswiseBboxHandlerConfig, Inference
@@ -75,6 +76,7 @@ def infer(engine: Engine, spec: Inference, images: Sequence[Path], results: Path
     always. Raises UsageError when the spec does not fit the network.
     """
     config, handlers = spec.inferencer_config, spec.bbox_handler_config
+    _name_classes(engine, config.target_classes)
     _check(engine, spec)
     params = inference_params(spec, engine.info.classes)
     rendered = set(handlers.postproc_classes or engine.info.classes)
@@ -101,6 +103,12 @@ def infer(engine: Engine, spec: Inference, images: Sequence[Path], results: Path
             write_text(results / "labels" / f"{path.stem}.txt", "".join(f"{item.kitti()}\n" for item in found))
     write_json(results / "detections.json", {"classes": list(config.target_classes), "images": listed})
     return counts
+
+
+def _name_classes(engine: Engine, names: Sequence[str]) -> None:
+    """Call the classes of a network from a TAO file, which names none, as the spec does."""
+    if len(names) == len(engine.info.classes) and engine.info.classes == unnamed_classes(len(names)):
+        engine.info = replace(engine.info, classes=tuple(names))
 
 
 def _check(engine: Engine, spec: Inference) -> None:

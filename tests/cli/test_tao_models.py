@@ -170,3 +170,17 @@ def test_the_file_itself_is_exported(journey: Journey) -> None:
         tolerance = (5e-2 if qat else 1e-4) * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
     assert journey.evaluated(deployed)["frames"] == VALIDATION
+
+
+def test_it_detects_objects_as_it_is(journey: Journey, tmp_path: Path) -> None:
+    """The spec of the inference names its classes."""
+    height, width, _ = journey.original.graph.input.shape
+    spec = tmp_path / "infer.txt"
+    text = journey.workspace.spec("infer").read_text()
+    sizes = (f"image_width: {WIDTH}", f"image_width: {width}"), (f"image_height: {HEIGHT}", f"image_height: {height}")
+    spec.write_text(replaced(text, *sizes))
+    images = journey.workspace.data / "val" / "images"
+    succeed("inference", "-e", spec, "-i", images, "-r", tmp_path, "-m", journey.source)
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert found["classes"] == list(CLASSES)
+    assert len(found["images"]) == VALIDATION
