@@ -34,6 +34,7 @@ from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import Graph
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune
 from qatkit.quantization.fake_quant import QuantizedKerasGraph
+from qatkit.quantization.folding import biases_on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from qatkit.training.keras_model import KerasGraph, to_keras
 from qatkit.training.step import Stepper
@@ -146,7 +147,8 @@ class Chain:
         if plan is None:
             return Model(self.trained, CLASSES)
         ranges = {name: max(float(np.abs(self.values[name]).max()), 1e-3) for name in plan.activations}
-        return Model(self.trained, CLASSES, ranges=ranges, plan=plan.to_json())
+        graph = biases_on_grid(self.trained, plan, ranges)
+        return Model(graph, CLASSES, ranges=ranges, plan=plan.to_json())
 
 
 def pruned_to(graph: Graph, filters: int) -> PruneResult:
@@ -430,17 +432,16 @@ def run_by_block(
 
 
 def test_the_int8_engine_agrees(chain: Chain) -> None:
-    """It rounds biases to integers, so that here and there a code flips, which multiplies from layer to layer.
+    """Most networks: to six digits. Where one code flips early, all that follows is rounded differently.
 
-    In the end it is about as far from Keras's fake quantization (0.2 to 2 times) as that is from the float network;
-    `tests/engine` holds it to integer arithmetic, code by code.
+    Then it is as far from Keras's fake quantization as that is from the float network, at most.
     """
     for quantized in chain.quantized:
         engine = quantized.explicit
         assert engine.report is not None
         assert engine.report.quantized == len(convolutions(chain.trained))
         for found, keras, plain in zip(engine.predict(chain.images), quantized.outputs, chain.outputs):
-            assert rms(found - keras) < 3 * rms(keras - plain)
+            assert rms(found - keras) < 1.5 * rms(keras - plain)
 
 
 def rms(values: Array) -> float:
