@@ -507,3 +507,33 @@ def test_tao_placement_is_that_of_the_original(case: dict[str, Any]) -> None:
     found = {f"{name.split('/')[0]}_act" if "/" in name else name for name in plan.activations}
     assert found == expected
     assert set(plan.weights) == {name for name, kind in kinds.items() if kind.startswith("Quantized")}
+
+
+def readme_rows() -> list[list[str]]:
+    """The cells of the table of backbones in the README."""
+    lines = (Path(__file__).parents[1] / "README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    return [row for row in rows if row[0].strip("`") in BACKBONES]
+
+
+def test_the_readme_lists_every_backbone() -> None:
+    assert {row[0].strip("`") for row in readme_rows()} == set(BACKBONES)
+    listed = {(row[0].strip("`"), int(row[1] or 0)) for row in readme_rows()}
+    assert {(case.arch, case.depth) for case in CASES} == listed
+
+
+@pytest.mark.parametrize("row", readme_rows(), ids=lambda row: row[0].strip("`") + row[1])
+def test_the_table_in_the_readme_is_true(row: list[str]) -> None:
+    arch, depth, params, macs, stride, options, blocks, activation = (cell.strip("`") for cell in row)
+    projections = (False, True) if "projections" in options else (True,)
+    graphs = [
+        build(config(arch, int(depth or 0), all_projections=value), (544, 960, 3), 1, seed=0) for value in projections
+    ]
+    assert ", ".join(f"{graph.params / 1e6:.2f}" for graph in graphs) == params
+    assert ", ".join(f"{graph.macs / 1e9:.1f}" for graph in graphs) == macs
+    assert 960 // graphs[0].shape("output_bbox")[1] == int(stride)
+    assert {"ReLU": n.Relu, "leaky ReLU": n.LeakyRelu, "swish": n.Swish}[activation] in activations(graphs[0])
+    backbone = BACKBONES[arch]
+    assert f"{backbone.blocks.start} to {backbone.blocks.stop - 1}" == blocks
+    norm = {None: "batch norm", True: "always batch norm", False: "never batch norm"}[backbone.batch_norm]
+    assert options.split(", ")[0] == norm
