@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ CLASSES = ("person", "bag")
 TRAINING, VALIDATION = 16, 8  # images
 WIDTH, HEIGHT = 128, 96
 EPOCHS, QAT_EPOCHS = 2, 3
+
+# A shell that runs the tests in the background has them ignore SIGINT, and their subprocesses inherit that; the
+# commands are tested as a user at a terminal runs them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

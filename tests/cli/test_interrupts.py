@@ -47,7 +47,7 @@ def stop(spec: Path, folder: Path, after_epoch: int, number: signal.Signals) -> 
         if epoch and int(epoch[1]) >= after_epoch:
             process.send_signal(number)
             break
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     return process.returncode, error, began
 
 
