@@ -38,6 +38,11 @@ def lower(scheme: Int8Scheme, *, wide_codes: bool) -> onnx.ModelProto:
     return _Lowering(scheme, wide_codes).model()
 
 
+def codes_of(tensor: str) -> str:
+    """The tensor of the integer network that holds `tensor` of the float network, uint8 [B, h, w, c]."""
+    return f"{tensor}/codes"
+
+
 class _Lowering:
     def __init__(self, scheme: Int8Scheme, wide_codes: bool) -> None:
         self.writer = IntegerWriter()
@@ -81,7 +86,7 @@ class _Lowering:
 
     def _round(self, values: str, name: str) -> None:
         """Hold tensor `name`, found as float [B, h, w, c] in `values`, as codes."""
-        self.codes[name] = self.writer.quantize(values, self.scheme.scales[name], self._zero(name))
+        self.codes[name] = self.writer.quantize(values, self.scheme.scales[name], self._zero(name), codes_of(name))
 
     def _zero(self, name: str) -> int:
         return 0 if non_negative(self.graph, name) else MIDDLE
@@ -147,7 +152,8 @@ class _Lowering:
             return
         scale, zero = self.scheme.scales[block.end], self._zero(block.end)
         result = qlinear_conv(self.writer, block.conv, self._operands(block.conv), scale, zero)
-        self.codes[block.end] = Codes(self.writer.clamp(result, zero, limit), scale, zero)
+        codes = self.writer.clamp(result, zero, limit, codes_of(block.end))
+        self.codes[block.end] = Codes(codes, scale, zero)
 
     def _saturation(self, block: ConvBlock) -> int | None:
         """The largest code of a block whose activation is saturation at 0 and at that code; else None."""

@@ -55,16 +55,16 @@ class IntegerWriter:
         """Codes -> float, in the same layout."""
         return self.op("DequantizeLinear", [codes.tensor, *self.parameters(codes.scale, codes.zero)])
 
-    def quantize(self, values: str, scale: float, zero: int) -> Codes:
+    def quantize(self, values: str, scale: float, zero: int, output: str = "") -> Codes:
         """float [B, h, w, c] -> codes, rounded half to even."""
         rounded = self.op("QuantizeLinear", [values, *self.parameters(scale, zero)])
-        return Codes(self.clamp(rounded, zero), scale, zero)
+        return Codes(self.clamp(rounded, zero, output=output), scale, zero)
 
-    def clamp(self, codes: str, zero: int, limit: int = CODE_MAX) -> str:
+    def clamp(self, codes: str, zero: int, limit: int = CODE_MAX, output: str = "") -> str:
         """Keep codes within -127..127, or 0..limit: saturation alone stops at -128 and 255."""
         if zero == 0:
-            return self.op("Min", [codes, self.constant(np.uint8(limit))])
-        return self.op("Max", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))])
+            return self.op("Min", [codes, self.constant(np.uint8(limit))], output)
+        return self.op("Max", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))], output)
 
     def to_nchw(self, tensor: str) -> str:
         return self.op("Transpose", [tensor], perm=TO_NCHW)
