@@ -41,6 +41,18 @@ from qatkit.cli.tao import TaoCommand
     help="QAT: which tensors are quantized; tao: with TAO's arithmetic too.",
 )
 @click.option("--skip_layers", multiple=True, help="QAT: layers that stay float (may be repeated).")
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path),
+    help="Model whose outputs are learned beside the labels (distillation), such as the float one of a QAT run.",
+)
+@click.option(
+    "--teacher_weight",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the teacher in the cost; the labels have the rest.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="More output.")
 def train(
     experiment_spec_file: Path,
@@ -55,6 +67,8 @@ def train(
     qat_freeze_from: float,
     qdq_placement: Literal["tensorrt", "tao"],
     skip_layers: tuple[str, ...],
+    teacher: Path | None,
+    teacher_weight: float,
     verbose: bool,
 ) -> None:
     """Train the network that a spec describes.
@@ -84,6 +98,8 @@ def train(
             frozen_from=qat_freeze_from,
             placement=qdq_placement,
             skip_layers=skip_layers,
+            teacher=teacher,
+            teacher_weight=teacher_weight,
         ),
     )
     info(f"Model written to {path}")

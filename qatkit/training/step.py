@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from qatkit.detectnet.rasterizer import Rasterizer
+from qatkit.detectnet.rasterizer import Rasterizer, Targets
 from qatkit.graph.nodes import Conv2D
 from qatkit.spec import TrainingConfig
 from qatkit.training.cost import CostConfig, component_costs, task_cost
@@ -23,10 +23,26 @@ _NO_REGULARIZER, _L1 = 0, 1  # RegularizerConfig.RegularizationType
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step reports: the total cost and the unweighted mean costs [C, 2] (cov, bbox) of each class."""
+    """What one step reports: the total cost and the unweighted mean costs [C, 2] (cov, bbox) of each class.
+
+    With a teacher the mean costs are those of labels and teacher together.
+    """
 
     loss: float
     components: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that another one imitates. weight: the share of imitation in the cost, 0..1."""
+
+    network: KerasGraph
+    weight: float
+
+    def targets(self, images: tf.Tensor, labelled: Targets) -> Targets:
+        """What the teacher finds on images [B, H, W, C] in place of the labels; boxes count where objects are."""
+        bbox, cov = self.network.model(images, training=False)
+        return Targets(cov, bbox, labelled.cov_norm)
 
 
 class Stepper:
@@ -43,13 +59,15 @@ class Stepper:
         config: TrainingConfig,
         strategy: tf.distribute.Strategy,
         frozen: Collection[str] = (),
+        teacher: Teacher | None = None,
     ) -> None:
-        """frozen: names of nodes whose weights stay as they are."""
+        """frozen: names of nodes whose weights stay as they are. teacher: a network whose outputs are learned too."""
         self.network = network
         self.objective_weights = tf.Variable(cost.initial_weights, trainable=False)
         self.cost_config = cost
         self._rasterizer = rasterizer
         self._strategy = strategy
+        self._teacher = teacher
         self._trained = [
             variable
             for name, variable in network.variables.items()
@@ -86,13 +104,28 @@ class Stepper:
         return float(self._task_cost(batch, cov, bbox))
 
     def _cost_of(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
-        return task_cost(self.cost_config, self._components(batch, cov, bbox), self.objective_weights)
+        return self._weighted(self._components(batch, cov, bbox, self._labelled(batch)))
 
-    def _components(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
-        targets = self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
+    def _weighted(self, components: tf.Tensor) -> tf.Tensor:
+        return task_cost(self.cost_config, components, self.objective_weights)
+
+    def _labelled(self, batch: dict[str, tf.Tensor]) -> Targets:
+        return self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
+
+    def _components(
+        self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor, targets: Targets
+    ) -> tf.Tensor:
         return component_costs(
             self.cost_config, cov, bbox, targets.cov, targets.bbox, targets.cov_norm, batch["weight"]
         )
+
+    def _taught(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor, labelled: Targets) -> tf.Tensor:
+        """The mean costs [C, 2] with the teacher's outputs as targets, mixed with those of the labels."""
+        components = self._components(batch, cov, bbox, labelled)
+        if self._teacher is None:
+            return components
+        imitation = self._components(batch, cov, bbox, self._teacher.targets(batch["image"], labelled))
+        return (1 - self._teacher.weight) * components + self._teacher.weight * imitation
 
     def _distributed(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
         loss, components = self._strategy.run(self._replica, args=(batch, moving))
@@ -102,8 +135,8 @@ class Stepper:
     def _replica(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             bbox, cov = self.network.model(batch["image"], training=moving)
-            components = self._components(batch, cov, bbox)
-            loss = task_cost(self.cost_config, components, self.objective_weights) + self._regularization()
+            components = self._taught(batch, cov, bbox, self._labelled(batch))
+            loss = self._weighted(components) + self._regularization()
         gradients = tape.gradient(loss, self._trained)
         # The gradients of all replicas are averaged, as TAO does; Keras itself would add them up.
         replicas = self._strategy.num_replicas_in_sync

@@ -39,7 +39,7 @@ from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.keras_model import KerasGraph, to_keras
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.schedule import from_spec
-from qatkit.training.step import Stepper
+from qatkit.training.step import Stepper, Teacher
 from qatkit.workflow.locking import locked
 from qatkit.workflow.validation import Validator
 
@@ -53,6 +53,7 @@ class TrainOptions:
 
     ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: how fast the
     ranges follow the batches, the fraction of the training after which ranges and batch-norm statistics stand still.
+    teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
     """
 
     results: Path
@@ -66,6 +67,8 @@ class TrainOptions:
     frozen_from: float = 0.7
     placement: Placement = "tensorrt"
     skip_layers: tuple[str, ...] = ()
+    teacher: Path | None = None
+    teacher_weight: float = 0.5
 
 
 def train(spec: Experiment, options: TrainOptions) -> Path:
@@ -100,6 +103,7 @@ class _Run:
         self.validation_frames = load_frames(spec.dataset_config, self.classes, "validation")
         self.strategy = make_strategy(options.gpus)
         self.start = self._starting_model()
+        self.teacher = None if options.teacher is None else self._teacher(options.teacher)
 
     @property
     def batch_size(self) -> int:
@@ -155,8 +159,7 @@ class _Run:
         """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights."""
         config = self.spec.model_config
         if config.load_graph:
-            path = Path(config.pretrained_model_file)
-            return self._checked(read_model(path, self.options.key or None, self.classes))
+            return self._checked(Path(config.pretrained_model_file))
         graph = build(config, self.input_shape, len(self.classes), self.spec.random_seed)
         if config.pretrained_model_file:
             graph = self._with_pretrained_backbone(graph)
@@ -168,9 +171,9 @@ class _Run:
         info(report.summary())
         return graph
 
-    def _checked(self, model: Model) -> Model:
-        """Raises ModelError when the loaded network does not fit the spec."""
-        path = self.spec.model_config.pretrained_model_file
+    def _checked(self, path: Path) -> Model:
+        """The model in a file. Raises ModelError when it does not fit the spec."""
+        model = read_model(path, self.options.key or None, self.classes)
         if model.graph.input.shape != self.input_shape:
             raise ModelError(
                 f"{path}: made for {_size(model.graph.input.shape)} images, the spec has {_size(self.input_shape)}",
@@ -182,6 +185,19 @@ class _Run:
                 hint="cost_function_config.target_classes, in the same order",
             )
         return model
+
+    def _teacher(self, path: Path) -> Model:
+        """The model in a file. Raises ModelError when its outputs mean something else than those of the network."""
+        teacher, student, bbox = self._checked(path), self.start.graph, self.spec.model_config.objective_set.bbox
+        grids = [graph.shape(graph.outputs[0])[:2] for graph in (teacher.graph, student)]
+        if grids[0] != grids[1]:
+            raise ModelError(f"{path}: its grid has {grids[0]} rows and columns, that of the network {grids[1]}")
+        if (teacher.box_scale, teacher.box_offset) != (bbox.scale, bbox.offset):
+            raise ModelError(
+                f"{path}: its boxes have another scale or offset", hint="model_config.objective_set.bbox"
+            )
+        info(f"Learning from {path} too: {self.options.teacher_weight:.0%} of the cost.")
+        return teacher
 
     def _network(self) -> KerasGraph:
         graph = self.start.graph
@@ -223,7 +239,11 @@ class _Run:
         grid = Grid.from_spec(self.spec, width, height)
         rasterizer = Rasterizer.from_spec(self.spec, grid)
         cost = CostConfig.from_spec(self.spec.cost_function_config)
-        stepper = Stepper(network, rasterizer, cost, config, self.strategy, self._frozen(network.graph))
+        frozen = self._frozen(network.graph)
+        teacher = None
+        if self.teacher is not None:
+            teacher = Teacher(to_keras(self.teacher.graph), self.options.teacher_weight)
+        stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher)
         plan = self._plan()
         validator = Validator(self.spec, stepper, self.validation_frames)
         schedule = from_spec(config.learning_rate, plan.steps_per_epoch)
@@ -245,11 +265,13 @@ class _Run:
     def _fingerprint(self) -> str:
         """A checkpoint is continued only by a run that would have written it."""
         config, options = self.spec.model_config, self.options
-        start = Path(config.pretrained_model_file).read_bytes() if config.pretrained_model_file else b""
+        start = Path(config.pretrained_model_file) if config.pretrained_model_file else None
         facts = [to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync, self._mixed]
         if self.spec.training_config.enable_qat:
             facts += [options.ema_decay, options.frozen_from, options.placement, options.skip_layers]
-        return checkpoint.fingerprint(*facts, hashlib.sha256(start).hexdigest())
+        if options.teacher is not None:
+            facts += [_digest(options.teacher), options.teacher_weight]
+        return checkpoint.fingerprint(*facts, _digest(start))
 
     def _frozen(self, graph: Graph) -> set[str]:
         """Names of the convolutions in the blocks that the spec freezes."""
@@ -279,6 +301,10 @@ class _Run:
         # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
         graph = biases_on_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
         return replace(model, graph=graph, ranges=ranges, plan=plan.to_json())
+
+
+def _digest(path: Path | None) -> str:
+    return hashlib.sha256(b"" if path is None else path.read_bytes()).hexdigest()
 
 
 def _size(shape: Shape) -> str:

@@ -112,6 +112,7 @@ FLAGS: dict[str, tuple[int, str, tuple[object, ...]]] = {
     "no such layer": (2, "no layer is called conv9", ("--skip_layers", "conv9")),
     "mixed precision with QAT": (2, "--use_amp", ("--use_amp",)),
     "results below a file": (5, f"{NOWHERE}", ("-r", NOWHERE)),
+    "no such teacher": (4, "gone.tlt", ("--teacher", "gone.tlt")),
     "no spec": (2, "none.txt", ("-e", "none.txt")),
     "a folder as spec": (2, "a folder, not a spec file", ("-e", "tests")),
 }
@@ -129,6 +130,10 @@ def test_training(files: Files, case: str) -> None:
     if status.exists():  # the run got as far as its results folder
         last = json.loads(status.read_text().splitlines()[-1])
         assert last["status"] == "FAILURE" and message in last["message"]
+
+
+def test_a_teacher_with_another_grid(files: Files, trained: Trained) -> None:
+    assert_fails(4, "its grid has (6, 8)", *train(files, files.spec), "--teacher", trained.model)
 
 
 def test_a_spec_of_another_kind(files: Files) -> None:

@@ -124,6 +124,18 @@ def test_pruning(trained: Trained, pruned: Path) -> None:
     assert after.graph.params <= 0.2 * before.graph.params
 
 
+def test_a_training_with_a_teacher_is_another_training(small: Path, tmp_path: Path) -> None:
+    start = small.parents[1] / "small.tlt"
+    alone = succeed("train", "-e", small, "-r", tmp_path / "alone")
+    taught = succeed("train", "-e", small, "-r", tmp_path / "taught", "--teacher", start, "--teacher_weight", 0.8)
+    assert f"Learning from {start} too: 80% of the cost." in taught.out and "Learning" not in alone.out
+    models = [load_model(tmp_path / name / "weights" / "model.tlt") for name in ("alone", "taught")]
+    kernels = [model.graph.weight("stem", "kernel") for model in models]
+    assert not np.array_equal(*kernels)
+    again = qatkit("train", "-e", small, "-r", tmp_path / "taught", "--teacher", start)
+    assert again.code == 2 and "holds a training with another spec" in again.err
+
+
 def test_quantization_aware_training(qat: Trained, pruned: Path) -> None:
     model, start = load_model(qat.model, KEY), load_model(pruned, KEY)
     assert model.is_qat and model.pruned

@@ -11,7 +11,7 @@ from qatkit.graph.nodes import BatchNorm, Graph
 from qatkit.spec import TrainingConfig
 from qatkit.training.cost import CostConfig
 from qatkit.training.keras_model import KerasGraph, to_keras
-from qatkit.training.step import Stepper
+from qatkit.training.step import Stepper, Teacher
 from tests.networks import Net
 
 HEIGHT, WIDTH, CLASSES = 16, 24, 2
@@ -64,11 +64,18 @@ def stepper(
     *,
     strategy: tf.distribute.Strategy | None = None,
     frozen: tuple[str, ...] = (),
+    teacher: Teacher | None = None,
 ) -> Stepper:
     """A stepper for a detector of the shape of `detector()`."""
     grid = Grid(WIDTH, HEIGHT, WIDTH // 4, HEIGHT // 4)
     rasterizer = Rasterizer(grid, [CoverageShape()] * CLASSES, deadzone_radius=0.5)
     network = graph if isinstance(graph, KerasGraph) else to_keras(graph)
     return Stepper(
-        network, rasterizer, COST, config or training_config(), strategy or tf.distribute.get_strategy(), frozen
+        network,
+        rasterizer,
+        COST,
+        config or training_config(),
+        strategy or tf.distribute.get_strategy(),
+        frozen,
+        teacher,
     )

@@ -16,7 +16,7 @@ from qatkit.graph.nodes import Graph
 from qatkit.spec import RegularizerConfig
 from qatkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from qatkit.training.keras_model import to_keras
-from qatkit.training.step import Stepper
+from qatkit.training.step import Stepper, Teacher
 from tests.training.small import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -200,3 +200,30 @@ def test_no_object_at_all() -> None:
     result = stepper(detector())(elements, 1e-3)
     assert_array_equal(result.components[:, 1], [0, 0])  # no box, no box cost
     assert (result.components[:, 0] > 0).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_a_teacher_has_its_share_of_the_cost(weight: float) -> None:
+    graph, other = detector(), to_keras(detector(seed=1))
+    plain = stepper(graph)(batch(), 0.0).loss
+    imitation = stepper(graph, teacher=Teacher(other, 1.0))(batch(), 0.0).loss
+    found = stepper(graph, teacher=Teacher(other, weight))(batch(), 0.0).loss
+    assert plain != pytest.approx(imitation, rel=0.01)
+    assert found == pytest.approx((1 - weight) * plain + weight * imitation, rel=1e-5)
+
+
+def test_the_best_imitation_is_the_teacher_itself() -> None:
+    """No other network has a smaller cost than the one that finds what the teacher finds: its gradient is zero."""
+    graph = detector(norms=False)
+    step = stepper(graph, training_config(PLAIN_DESCENT), teacher=Teacher(to_keras(graph), 1.0))
+    step(batch(), EPSILON)
+    for name, array in step.network.read().weights.items():
+        assert_allclose(array, graph.weights[name], atol=1e-5, err_msg=name)
+
+
+def test_a_teacher_stays_what_it_is() -> None:
+    teacher = to_keras(detector(seed=1))
+    before = teacher.read().weights
+    stepper(detector(), teacher=Teacher(teacher, 0.5))(batch(), 1e-2)
+    for name, array in teacher.read().weights.items():
+        assert_array_equal(array, before[name])
