@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from qatkit.errors import EnvironmentProblem
+
+_PIECE = 2**20  # bytes
 
 
 def make_directory(path: Path) -> Path:
@@ -42,6 +45,21 @@ def remove_leftovers(directory: Path) -> None:
     """Remove what `replacing` left in `directory` when a process was killed. Nobody else may be writing there."""
     for path in directory.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the content of the file `path`, hexadecimal, read piece by piece.
+
+    Raises EnvironmentProblem where it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot read: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ T = TypeVar("T")
 # Plain lines for a pipe or a log file: at most one in this many seconds.
 _PLAIN_SECONDS = 10.0
 _PIPE_WIDTH = 10_000
+# Names in a line that is to stay one.
+_NAMES = 3
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -31,6 +33,18 @@ def console(*, stderr: bool = False) -> Console:
 def info(message: str) -> None:
     """Print one line for the user."""
     console().print(message, markup=False)
+
+
+def info_names(title: str, names: Sequence[str], *, verbose: bool) -> None:
+    """Print `title` and the first of `names` on one line, with `verbose` each on its own; nothing without names."""
+    if not names:
+        return
+    if verbose:
+        info("\n  ".join([f"{title}:", *names]))
+        return
+    rest = len(names) - _NAMES
+    more = f", and {rest} more (-v names them)" if rest > 0 else ""
+    info(f"{title}: {', '.join(names[:_NAMES])}{more}")
 
 
 def warn(message: str) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from qatkit.errors import EnvironmentProblem
-from qatkit.files import check_writable, make_directory, remove_leftovers, replacing, write_json, write_text
+from qatkit.files import check_writable, make_directory, remove_leftovers, replacing, sha256, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -75,3 +76,22 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     assert names(tmp_path) == [".lock", "model.tlt", "notes.tmp"]
     remove_leftovers(tmp_path / "none")  # a folder that is not there yet
+
+
+@pytest.mark.parametrize(
+    "content, digest",
+    [
+        (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (b"a" * 1_000_000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
+        (b"a" * 2**20 + b"abc", None),  # more than one piece
+    ],
+)
+def test_sha256(tmp_path: Path, content: bytes, digest: str | None) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert sha256(tmp_path / "file") == (digest or hashlib.sha256(content).hexdigest())
+
+
+def test_the_sha256_of_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="gone: cannot read: No such file"):
+        sha256(tmp_path / "gone")

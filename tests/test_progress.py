@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qatkit import progress
-from qatkit.progress import info, table, track, warn
+from qatkit.progress import info, info_names, table, track, warn
 
 LONG = "x" * 500
 
@@ -14,6 +14,22 @@ def test_lines_of_text_are_shown_as_they_are(capsys: pytest.CaptureFixture[str])
     captured = capsys.readouterr()
     assert captured.out == f"[bold]not markup[/bold] {LONG}\n"
     assert captured.err == f"warning: [red] {LONG}\n"
+
+
+@pytest.mark.parametrize(
+    "names, verbose, out",
+    [
+        ("", False, ""),
+        ("", True, ""),
+        ("a", False, "these: a\n"),
+        ("abc", False, "these: a, b, c\n"),
+        ("abcde", False, "these: a, b, c, and 2 more (-v names them)\n"),
+        ("abcde", True, "these:\n  a\n  b\n  c\n  d\n  e\n"),
+    ],
+)
+def test_names(names: str, verbose: bool, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    info_names("these", list(names), verbose=verbose)
+    assert capsys.readouterr().out == out
 
 
 def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from qatkit.cli.tao import TaoCommand
 if TYPE_CHECKING:
     from qatkit.detectnet.clustering import Compat
     from qatkit.engine.base import Engine
+    from qatkit.engine.int8_report import Int8Report
     from qatkit.evaluation.evaluate import Result
 
 _FILE = click.Path(path_type=Path)
@@ -33,7 +35,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("-i", "--image_dir", hidden=True)
 @click.option("-l", "--label_dir", hidden=True)
 @click.option("-b", "--batch_size", type=click.IntRange(min=1), help="Images per batch; default: that of the spec.")
-@click.option("-v", "--verbose", is_flag=True, help="More output.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every tensor without a scale and every float layer.")
 def evaluate(
     experiment_spec: Path,
     model_path: Path,
@@ -52,14 +54,15 @@ def evaluate(
 ) -> None:
     """Print the AP of each class and their mean, on the spec's validation data.
 
-    A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8.
+    A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8. Of
+    those it tells how many convolutions integer operations compute, and what the scales leave in float.
     """
     from qatkit.errors import GateError
     from qatkit.files import check_writable, write_json
     from qatkit.spec import load_experiment
     from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
-    from qatkit.workflow.engines import check_model, open_engine
+    from qatkit.workflow.engines import check_model, int8_report, open_engine
 
     spec = load_experiment(experiment_spec)
     if json_file is not None:
@@ -77,6 +80,9 @@ def evaluate(
         result = evaluate_engine(engine, spec, frames, batch_size=batch_size or 0, compat=compat)
     _show(result, engine)
     values = {"model": str(model_path), "engine": engine.name, "precision": engine.precision, **result.to_json()}
+    if (report := int8_report(engine)) is not None:
+        values["int8"] = asdict(report)
+        _show_int8(report, cached=cal_cache_file is not None, verbose=verbose)
     if json_file is not None:
         write_json(json_file, values)
     status.write(
@@ -103,3 +109,20 @@ def _show(result: Result, engine: Engine) -> None:
     table(["class name", "AP (%)", "objects", "detections", "best threshold", "F1 there"], rows)
     speed = "" if result.fps is None else f", {result.fps:.1f} images/s in the network alone"
     info(f"Mean average precision (in %): {result.map:.4f}{speed}")
+
+
+def _show_int8(report: Int8Report, *, cached: bool, verbose: bool) -> None:
+    """What runs in INT8 and what does not. cached: the scales are those of a calibration cache."""
+    from qatkit.progress import info, info_names
+
+    info(report.summary())
+    convs = [f"{name} ({reason})" for name, reason in report.floating.items()]
+    info_names(f"{len(convs)} convolutions compute or write float", convs, verbose=verbose)
+    if not cached:
+        return
+    missing, fused = report.missing_scales, report.fused
+    if not missing and not fused:
+        info("every tensor has a scale in the cache")
+    info_names(f"{len(missing)} tensors without a scale fall back to float", missing, verbose=verbose)
+    harmless = f"{len(fused)} tensors without a scale inside fused INT8 kernels, where none is needed"
+    info_names(harmless, fused, verbose=verbose)

@@ -38,7 +38,12 @@ _FILE = click.Path(path_type=Path)
     "--batches", type=click.IntRange(min=1), default=10, show_default=True, help="INT8: calibration batches."
 )
 @click.option("--batch_size", type=click.IntRange(min=1), default=16, show_default=True, help="Images per batch.")
-@click.option("--force_ptq", is_flag=True, help="INT8: calibrate on images even if the model was trained with QAT.")
+@click.option(
+    "--force_ptq",
+    is_flag=True,
+    help="INT8: calibrate on images even if the model was trained with QAT, and drop its ranges. A DLA needs it: it "
+    "fuses no layers and wants a scale of every tensor. TensorRT 8 to 10.7 build for it so; 11 reads no cache.",
+)
 @click.option("--calibrator", default="entropy", show_default=True, help="entropy, minmax, percentile or mse.")
 @click.option(
     "--cal_scope",
@@ -76,7 +81,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--target_opset", type=int, hidden=True)
 @click.option("--onnx_route", hidden=True)
 @click.option("--results_dir", type=_FILE, help="Folder for status.json.")
-@click.option("-v", "--verbose", is_flag=True, help="List the tensors that the cache leaves out.")
+@click.option("-v", "--verbose", is_flag=True, help="List all tensors without a scale, and all layers not for a DLA.")
 def export(**flags: Any) -> None:
     """Write ONNX with TAO's tensor names; for INT8 a calibration cache (TensorRT 8 to 10) and a Q/DQ ONNX (newer).
 
@@ -103,10 +108,12 @@ def export(**flags: Any) -> None:
     report = export_model(model, output, options, images)
     for path in stale:
         info(f"replaced: {path}, of an earlier run")
-    written = [report.onnx, report.qdq, report.cache, report.json]
+    written = [report.onnx, report.qdq, report.cache, report.record, report.json]
     if flags["gen_ds_config"]:
         written += write_ds_config(model, report, options, spec)
     _tell_ranges(report, options, verbose=flags["verbose"])
+    if options.force_ptq:
+        _tell_dla(model, report, options, verbose=flags["verbose"])
     _tell_files(written)
     if engine is not None:
         from qatkit.workflow.convert import build_exported
@@ -124,6 +131,29 @@ def _tell_ranges(report: ExportReport, options: ExportOptions, *, verbose: bool)
     info(f"INT8 ranges by {source}; {len(report.ranges)} tensors in the cache, {len(report.uncovered)} not")
     if verbose:
         info("".join(f"  not in the cache: {name}\n" for name in report.uncovered).rstrip())
+
+
+def _tell_dla(model: Model, report: ExportReport, options: ExportOptions, *, verbose: bool) -> None:
+    """What a DLA, for which --force_ptq is, makes of the files."""
+    from qatkit.export.deployed import deploy
+    from qatkit.export.dla import beyond_dla
+    from qatkit.progress import info, info_names
+
+    covered = len(report.ranges)
+    skipped = "; --skip_layers leaves the others out" if report.uncovered else ""
+    dropped = "; the ranges of quantization-aware training are dropped" if model.is_qat else ""
+    info(
+        "--force_ptq is for a DLA: it fuses no layers and needs a scale of every tensor. "
+        f"{covered} of {covered + len(report.uncovered)} have one{skipped}{dropped}"
+    )
+    info(
+        "A DLA computes in INT8 and FP16, at one batch size; TensorRT 8 to 10.7 build for it from ONNX and cache, "
+        "TensorRT 11 reads no cache and has a DLA again from 11.4 on (Q/DQ ONNX)"
+    )
+    problems = beyond_dla(deploy(model.graph, options.tensor_names), report.ranges)
+    if not problems:
+        info("no layer exceeds the documented limits of a DLA")
+    info_names("beyond the documented limits of a DLA, so for the GPU", problems, verbose=verbose)
 
 
 def _tell_files(paths: Iterable[Path | None]) -> None:

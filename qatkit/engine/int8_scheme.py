@@ -70,7 +70,7 @@ def from_cache(graph: OnnxGraph, scales: Mapping[str, float]) -> Int8Scheme:
         raise ModelError(
             "the calibration cache names no tensor of this ONNX", hint="it was written for another file or naming"
         )
-    known = _with_movers(graph, known)
+    known = with_movers(graph, known)
     kernels = {
         op.output: Kernel(*weight_codes(graph.constants[op.inputs[1]], 0))
         for op in graph.ops
@@ -118,7 +118,7 @@ def from_qdq(graph: OnnxGraph) -> Int8Scheme:
     reader of a quantized tensor reading the same rounded values.
     """
     clean, scales, kernels = _without_qdq(graph)
-    moved = _with_movers(clean, scales)
+    moved = with_movers(clean, scales)
     # Rounding commutes with Concat: what only a quantized Concat reads can as well be rounded before it.
     joined = {
         name: moved[op.output]
@@ -133,7 +133,7 @@ def from_qdq(graph: OnnxGraph) -> Int8Scheme:
     return Int8Scheme(clean, held, blocks, kernels, dict(_floating(clean, held, kernels, blocks)))
 
 
-def _with_movers(graph: OnnxGraph, scales: Mapping[str, float]) -> dict[str, float]:
+def with_movers(graph: OnnxGraph, scales: Mapping[str, float]) -> dict[str, float]:
     """`scales`, with those of what movers make where it has none of its own."""
     result = dict(scales)
     for op in graph.ops:

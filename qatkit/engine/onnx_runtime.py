@@ -7,8 +7,7 @@ TensorRT 8 to 10 make of the pair), and the ONNX with Q/DQ.
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from qatkit import progress
 from qatkit.engine.base import Array, ModelInfo
 from qatkit.engine.int8_conv import Operands, exact_products, qlinear_conv
 from qatkit.engine.int8_lowering import lower
+from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
 from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
 from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
 from qatkit.engine.model_info import find_heads, model_info
@@ -34,31 +34,6 @@ from qatkit.graph.nodes import Shape
 
 if TYPE_CHECKING:
     from qatkit.spec import Experiment
-
-
-@dataclass(frozen=True)
-class Int8Report:
-    """What of a network runs in INT8.
-
-    convs: all convolutions. quantized: those that read and write INT8 tensors with an INT8 kernel. integer: those of
-    them that integer operations compute; the others (depthwise ones with a curved activation) multiply the same codes
-    in float, which is as exact. tensors: number of tensors held as codes. floating: output of each convolution that
-    is not quantized -> why. operations: the integer operations, by kind.
-    """
-
-    convs: int
-    quantized: int
-    integer: int
-    tensors: int
-    floating: dict[str, str]
-    operations: dict[str, int]
-
-    def summary(self) -> str:
-        """One line."""
-        return (
-            f"{self.quantized} of {self.convs} convolutions in INT8, {self.integer} of them by integer operations; "
-            f"{self.tensors} INT8 tensors"
-        )
 
 
 class OnnxEngine:
@@ -75,15 +50,18 @@ class OnnxEngine:
         precision: str = "fp32",
         nhwc: bool = False,
         threads: int = 0,
-        report: Int8Report | None = None,
+        optimized: Path | None = None,
     ) -> None:
-        """outputs: names of the coverage and the bbox output. nhwc: whether `model` reads images NHWC."""
+        """outputs: names of the coverage and the bbox output. nhwc: whether `model` reads images NHWC.
+
+        optimized: as of `open_session`.
+        """
         self.info = info
         self.precision = precision
-        self.report = report
+        self.report: Int8Report | None = None
         self._nhwc = nhwc
         self._outputs = list(outputs)
-        self._session = open_session(model, threads)
+        self._session = open_session(model, threads, optimized=optimized)
         self._input = self._session.get_inputs()[0].name
 
     def predict(self, images: Array) -> tuple[Array, Array]:
@@ -136,13 +114,16 @@ def open_onnx(
                 f"{path} has Q/DQ nodes: TensorRT ignores a calibration cache with it", hint="leave it out"
             )
         scheme = from_qdq(graph)
+        unscaled = []
     elif cal_cache is not None:
         scales = known_scales(graph, cal_cache)
         scheme = from_cache(graph if metadata is not None else parse(_folded(model)), scales)
+        unscaled = without_scale(model, scales)
     else:
         return OnnxEngine(model, info, outputs, threads=threads)
     trained = metadata is not None and metadata.qat != "no"
-    return int8_engine(scheme, info, outputs, precision="int8-qat" if trained else "int8-ptq", threads=threads)
+    precision = "int8-qat" if trained else "int8-ptq"
+    return int8_engine(scheme, info, outputs, precision=precision, threads=threads, unscaled=unscaled)
 
 
 def known_scales(graph: OnnxGraph, cal_cache: Path) -> dict[str, float]:
@@ -172,12 +153,22 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def int8_engine(
-    scheme: Int8Scheme, info: ModelInfo, outputs: tuple[str, str], *, precision: str = "int8", threads: int = 0
+    scheme: Int8Scheme,
+    info: ModelInfo,
+    outputs: tuple[str, str],
+    *,
+    precision: str = "int8",
+    threads: int = 0,
+    unscaled: Collection[str] = (),
 ) -> OnnxEngine:
-    """The engine that computes `scheme` with integers."""
+    """The engine that computes `scheme` with integers. unscaled: the tensors that the cache has no scale for."""
     model = lower(scheme, wide_codes=wide_codes_are_exact())
-    report = _report(scheme, model)
-    return OnnxEngine(model, info, outputs, precision=precision, nhwc=True, threads=threads, report=report)
+    # What was handed to ONNX Runtime is not yet what it runs. To have the latter written takes a few milliseconds.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        engine = OnnxEngine(model, info, outputs, precision=precision, nhwc=True, threads=threads, optimized=path)
+        engine.report = make_report(scheme, integer_operations(path), unscaled)
+    return engine
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -225,19 +216,6 @@ def output_names(model: onnx.ModelProto, path: Path) -> tuple[str, str]:
     """Names of the coverage and the bbox output. Raises ModelError for outputs of another network."""
     dimensions = {output.name: output.type.tensor_type.shape.dim for output in model.graph.output}
     return find_heads({name: dims[1].dim_value if len(dims) > 1 else 0 for name, dims in dimensions.items()}, path)
-
-
-def _report(scheme: Int8Scheme, model: onnx.ModelProto) -> Int8Report:
-    kinds = Counter(node.op_type for node in model.graph.node)
-    integer = {kind: kinds[kind] for kind in ("QLinearConv", "MatMulIntegerToFloat") if kinds[kind]}
-    return Int8Report(
-        convs=sum(op.kind == "Conv" for op in scheme.graph.ops),
-        quantized=len(scheme.blocks),
-        integer=sum(integer.values()),
-        tensors=len(scheme.scales),
-        floating=dict(scheme.floating),
-        operations=integer,
-    )
 
 
 @cache

@@ -73,6 +73,8 @@ class ExportReport:
 
     ranges: ONNX tensor -> amax, of every line in the cache. source: where the ranges of the quantized tensors are
     from, "qat" or "ptq"; None without INT8. uncovered: tensors of the ONNX that the cache does not name.
+    calibrator: what measured ranges on images; None where no image was read. record: of those images, where one was
+    written beside the cache (`workflow.export`).
     """
 
     onnx: Path
@@ -82,17 +84,20 @@ class ExportReport:
     source: Literal["qat", "ptq"] | None = None
     ranges: Mapping[str, float] = field(default_factory=dict)
     uncovered: tuple[str, ...] = ()
+    calibrator: str | None = None
+    record: Path | None = None
 
 
 @dataclass(frozen=True)
 class _Quantized:
-    """plan, and ranges by trained node for the Q/DQ ONNX; cache, and the tensors it leaves out."""
+    """plan, and ranges by trained node for the Q/DQ ONNX; cache, and the tensors it leaves out; see ExportReport."""
 
     source: Literal["qat", "ptq"]
     plan: QuantizationPlan
     ranges: Mapping[str, float]
     cache: CalibrationCache
     uncovered: tuple[str, ...]
+    calibrator: str | None
 
 
 def plan_of(model: Model, options: ExportOptions) -> QuantizationPlan:
@@ -156,6 +161,7 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
         source=quantized.source,
         ranges=quantized.cache.ranges,
         uncovered=quantized.uncovered,
+        calibrator=quantized.calibrator,
     )
 
 
@@ -190,7 +196,8 @@ def _quantize(
     by_tensor = _by_tensor(deployed, plan, ranges, {} if plan.skip else measured)
     uncovered = tuple(name for name in deployed.tensors.values() if name not in by_tensor)
     cache = from_ranges(by_tensor, options.trt_version)
-    return _Quantized("qat" if trained else "ptq", plan, ranges, cache, uncovered)
+    calibrator = options.calibrator if measured else None
+    return _Quantized("qat" if trained else "ptq", plan, ranges, cache, uncovered, calibrator)
 
 
 def _trained_ranges(model: Model, plan: QuantizationPlan) -> dict[str, float]:

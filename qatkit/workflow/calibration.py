@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.dataset.frames import load_frames
+from qatkit.dataset.frames import Split, load_frames
 from qatkit.dataset.images import ImageLayout, load_pixels, to_float
 from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
 from qatkit.errors import DataError, UsageError
+from qatkit.files import sha256
 from qatkit.graph.model_file import Model
 from qatkit.progress import info, track, warn
 from qatkit.spec import Experiment, class_names
@@ -29,6 +30,10 @@ Images = NDArray[np.float32]
 class CalibrationImages(Protocol):
     """Iterating gives one image at a time, [1, H, W, C] in 0..1, so that memory does not grow with their number."""
 
+    @property
+    def source(self) -> str:
+        """Where they are from, for a reader."""
+
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Images]: ...
@@ -36,13 +41,22 @@ class CalibrationImages(Protocol):
     def first(self, count: int) -> Images:
         """The first images, [count, H, W, C], or all if there are fewer."""
 
+    def record(self) -> dict[str, Any]:
+        """What it takes to find them again, for a JSON file.
+
+        source; seed that drew them, None where they were taken in order; images: their number; layout: how a file
+        became a network input, None where they were stored as such; files: in order, path and sha256 of each.
+        """
+
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files, chosen by a seed; `layout` says how they become network inputs."""
+    """Image files of `source`, chosen by `seed`; `layout` says how they become network inputs."""
 
     paths: tuple[str, ...]
     layout: ImageLayout
+    source: str
+    seed: int
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,6 +67,9 @@ class ImageFiles:
 
     def first(self, count: int) -> Images:
         return np.concatenate([self._load(path) for path in self.paths[:count]])
+
+    def record(self) -> dict[str, Any]:
+        return _record(self, self.seed, asdict(self.layout), self.paths)
 
     def batches(self, size: int) -> Iterator[Images]:
         """Batches [size, H, W, C]; images that do not fill one are left out."""
@@ -70,6 +87,10 @@ class StoredImages:
     file: TensorFile
     count: int
 
+    @property
+    def source(self) -> str:
+        return str(self.file.path)
+
     def __len__(self) -> int:
         return min(self.count, len(self.file))
 
@@ -79,27 +100,42 @@ class StoredImages:
     def first(self, count: int) -> Images:
         return np.concatenate(list(islice(self.file, min(count, self.count))))
 
+    def record(self) -> dict[str, Any]:
+        return _record(self, None, None, [self.source])
 
-def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayout) -> ImageFiles:
-    """`count` of `files` (all if there are fewer), drawn with `seed`. Raises DataError when there is none."""
+
+def _record(
+    images: CalibrationImages, seed: int | None, layout: dict[str, Any] | None, paths: Sequence[str]
+) -> dict[str, Any]:
+    files = [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in paths]
+    return {"source": images.source, "seed": seed, "images": len(images), "layout": layout, "files": files}
+
+
+def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str) -> ImageFiles:
+    """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
+
+    Raises DataError when there is none.
+    """
     if not files:
         raise DataError("there are no images to calibrate with")
     order = np.random.default_rng(seed).permutation(len(files))[:count]
-    return ImageFiles(tuple(files[index] for index in order), layout)
+    return ImageFiles(tuple(files[index] for index in order), layout, source, seed)
 
 
 def images_from_folder(model: Model, folder: Path, count: int, seed: int) -> ImageFiles:
     """Images of a folder, resized to the network's input."""
     height, width, channels = model.graph.input.shape
     files = [str(path) for path in image_files(folder)]
-    return choose_images(files, count, seed, ImageLayout(width, height, channels, auto_resize=True))
+    layout = ImageLayout(width, height, channels, auto_resize=True)
+    return choose_images(files, count, seed, layout, str(folder))
 
 
 def images_from_spec(spec: Experiment, count: int, *, validation: bool = False) -> ImageFiles:
     """Images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
-    frames = load_frames(spec.dataset_config, class_names(spec), "validation" if validation else "training")
+    split: Split = "validation" if validation else "training"
+    frames = load_frames(spec.dataset_config, class_names(spec), split)
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
-    return choose_images(frames.image_paths, count, spec.random_seed, layout)
+    return choose_images(frames.image_paths, count, spec.random_seed, layout, f"the spec's {split} data")
 
 
 def images_from_tensorfile(model: Model, path: Path, count: int) -> StoredImages:
@@ -133,14 +169,14 @@ def calibration_images(
             warn(f"{data_file} exists and is used; --cal_image_dir {image_dir} is not read")
         elif image_dir is not None:
             _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
-        images, source = images_from_tensorfile(model, data_file, count), str(data_file)
+        images = images_from_tensorfile(model, data_file, count)
     elif image_dir is not None:
-        images, source = images_from_folder(model, image_dir, count, seed), str(image_dir)
+        images = images_from_folder(model, image_dir, count, seed)
     elif spec is not None:
-        images, source = images_from_spec(spec, count), "the spec's training data"
+        images = images_from_spec(spec, count)
     else:
         return None
-    info(f"Calibrating on {len(images)} images of {source}.")
+    info(f"Calibrating on {len(images)} images of {images.source}.")
     return images
 
 
@@ -160,7 +196,7 @@ def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, vali
     if max_batches > available:
         raise UsageError(f"--max_batches {max_batches}: there are {available} batches of {size} images")
     chosen = available if max_batches < 0 else max_batches
-    _write(path, ImageFiles(images.paths[: chosen * size], images.layout), size)
+    _write(path, replace(images, paths=images.paths[: chosen * size]), size)
 
 
 def _write(path: Path, images: ImageFiles, batch_size: int) -> None:

@@ -16,7 +16,7 @@ from qatkit.engine.base import Engine
 from qatkit.errors import GateError, UsageError
 from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
-from qatkit.export.export import ExportOptions, ExportReport, export
+from qatkit.export.export import ExportOptions, ExportReport
 from qatkit.files import check_writable, write_json, write_text
 from qatkit.graph.model_file import Model
 from qatkit.progress import info, table, track
@@ -27,6 +27,7 @@ from qatkit.workflow.analysis import galleries, load_batches, load_images, measu
 from qatkit.workflow.calibration import CalibrationImages, images_from_spec
 from qatkit.workflow.engines import open_engine
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
+from qatkit.workflow.export import export_recorded
 from qatkit.workflow.models import open_model
 from qatkit.workflow.sensitivity import Trials, measure
 
@@ -111,7 +112,7 @@ def _candidates(
 ) -> Iterator[Candidate]:
     folder = output / "models" / name
     options = ExportOptions(data_type="int8", cal_cache_file=folder / "cal.bin", calibrator=calibrator)
-    report = export(model, folder / "model.onnx", options, images)
+    report = export_recorded(model, folder / "model.onnx", options, images)
 
     def candidate(precision: str, path: Path) -> Candidate:
         return Candidate(name, precision, open_engine(path, spec=spec), path, model, options, report)

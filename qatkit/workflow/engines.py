@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qatkit.engine.base import Engine
 from qatkit.errors import ModelError, UsageError
 from qatkit.spec import Experiment
 from qatkit.workflow.models import open_model
+
+if TYPE_CHECKING:
+    from qatkit.engine.int8_report import Int8Report
 
 _TENSORRT = (".engine", ".plan", ".trt")
 
@@ -58,6 +62,13 @@ def open_engine(
 
         return KerasEngine.from_model(open_model(path, key, spec))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")
+
+
+def int8_report(engine: Engine) -> Int8Report | None:
+    """What of a network runs in INT8 where ONNX Runtime runs it so; None for float networks and other engines."""
+    from qatkit.engine.onnx_runtime import OnnxEngine
+
+    return engine.report if isinstance(engine, OnnxEngine) else None
 
 
 def _leave_gpu_memory() -> None:

@@ -17,6 +17,7 @@ from qatkit.graph.model_file import Model
 from qatkit.progress import info
 from qatkit.spec import ClusteringConfig, Experiment
 from qatkit.workflow.calibration import CalibrationImages
+from qatkit.workflow.calibration_record import record_path, write_record
 
 _PARITY_IMAGES = 4
 _DBSCAN = ClusteringConfig.DBSCAN
@@ -28,7 +29,7 @@ def export_model(
     model: Model, output: Path, options: ExportOptions, images: CalibrationImages | None = None
 ) -> ExportReport:
     """Export `model`, then compare what was written with the Keras model and print the largest difference."""
-    report = export(model, output, options, images)
+    report = export_recorded(model, output, options, images)
     sample = _sample(model, images)
     floating = replace(model, graph=deployed_weights(model, options), plan=None, ranges={})
     _compare(floating, report.onnx, sample, "float ONNX against Keras")
@@ -36,6 +37,25 @@ def export_model(
         # TAO trains with one scale per kernel; TensorRT, and so the file, has one per output channel.
         whole = ", which rounds whole kernels, as TAO does" if plan_of(model, options).placement == "tao" else ""
         _compare(model, report.qdq, sample, f"INT8 ONNX against fake-quantized Keras{whole}")
+    return report
+
+
+def export_recorded(
+    model: Model, output: Path, options: ExportOptions, images: CalibrationImages | None = None
+) -> ExportReport:
+    """`export`, and beside the cache the record of the images that were read for it.
+
+    The record of an earlier cache is removed: it would describe the new one wrongly.
+    """
+    report = export(model, output, options, images)
+    if report.cache is None:
+        return report
+    if images is not None and report.calibrator is not None:
+        return replace(report, record=write_record(report.cache, report.calibrator, images))
+    former = record_path(report.cache)
+    if former.is_file():
+        former.unlink()
+        info(f"removed: {former}, of an earlier run; this cache was made without images")
     return report
 
 

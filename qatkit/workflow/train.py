@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.rasterizer import Rasterizer
 from qatkit.errors import ModelError, UsageError
-from qatkit.files import make_directory, remove_leftovers, write_text
+from qatkit.files import make_directory, remove_leftovers, sha256, write_text
 from qatkit.graph.build import block_of, build
 from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
@@ -270,8 +269,8 @@ class _Run:
         if self.spec.training_config.enable_qat:
             facts += [options.ema_decay, options.frozen_from, options.placement, options.skip_layers]
         if options.teacher is not None:
-            facts += [_digest(options.teacher), options.teacher_weight]
-        return checkpoint.fingerprint(*facts, _digest(start))
+            facts += [sha256(options.teacher), options.teacher_weight]
+        return checkpoint.fingerprint(*facts, sha256(start) if start else "")
 
     def _frozen(self, graph: Graph) -> set[str]:
         """Names of the convolutions in the blocks that the spec freezes."""
@@ -301,10 +300,6 @@ class _Run:
         # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
         graph = biases_on_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
         return replace(model, graph=graph, ranges=ranges, plan=plan.to_json())
-
-
-def _digest(path: Path | None) -> str:
-    return hashlib.sha256(b"" if path is None else path.read_bytes()).hexdigest()
 
 
 def _size(shape: Shape) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from qatkit.cli import main
 from qatkit.graph.model_file import save_model
-from tests.export.test_export import float_model, qat_model
+from tests.dataset.builders import noise, write_image
+from tests.export.test_export import float_model, model_of, qat_model
+from tests.networks import Net
 
 
 @pytest.fixture
@@ -88,3 +91,61 @@ def test_a_qat_model_becomes_all_files_and_a_second_run_says_what_it_replaces(
     assert run(folder / "qat.tlt", *flags) == 0
     assert f"replaced: {output.parent / 'cal.bin'}" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in output.parent.iterdir()} == written
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two images for calibration."""
+    for number in range(2):
+        write_image(tmp_path / "images" / f"{number}.png", noise(24, 16, seed=number))
+    return tmp_path / "images"
+
+
+def test_the_images_of_a_calibration_are_recorded(
+    folder: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = folder / "deploy" / "int8.bin"
+    flags = (*INT8, "--cal_image_dir", str(images), "--cal_cache_file", str(cache), "--calibrator", "mse")
+    assert run(folder / "float.tlt", *flags) == 0
+    record = cache.with_name("int8.images.json")
+    assert f"written: {record} (0.00 MB)" in capsys.readouterr().out.splitlines()
+    found = json.loads(record.read_text())
+    assert (found["calibrator"], found["seed"], found["images"]) == ("mse", 42, 2)
+    assert {Path(item["path"]) for item in found["files"]} == set(images.iterdir())
+
+
+DLA = (
+    "A DLA computes in INT8 and FP16, at one batch size; TensorRT 8 to 10.7 build for it from ONNX and cache, "
+    "TensorRT 11 reads no cache and has a DLA again from 11.4 on (Q/DQ ONNX)"
+)
+
+
+@pytest.mark.parametrize(
+    "model, more, covered",
+    [
+        ("qat.tlt", (), "12 of 12 have one; the ranges of quantization-aware training are dropped"),
+        ("float.tlt", (), "12 of 12 have one"),
+        ("float.tlt", ("--skip_layers", "b"), "4 of 12 have one; --skip_layers leaves the others out"),
+    ],
+)
+def test_force_ptq_tells_what_a_dla_can_run(
+    folder: Path, images: Path, model: str, more: tuple[str, ...], covered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder / model, *INT8, "--force_ptq", "--cal_image_dir", str(images), *more) == 0
+    out = capsys.readouterr().out.splitlines()
+    start = out.index(DLA)
+    assert out[start - 1 : start + 2] == [
+        f"--force_ptq is for a DLA: it fuses no layers and needs a scale of every tensor. {covered}",
+        DLA,
+        "no layer exceeds the documented limits of a DLA",
+    ]
+
+
+def test_what_a_dla_cannot_run_is_named(folder: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    pooled = net.max_pool("pool", net.conv_bn_relu("stem", net.input, 4), 9, 1, 4)
+    net.heads(net.conv_bn_relu("a", pooled, 4))
+    save_model(folder / "wide.tlt", model_of(net, qat=False))
+    assert run(folder / "wide.tlt", *INT8, "--force_ptq", "--cal_image_dir", str(images)) == 0
+    limit = "beyond the documented limits of a DLA, so for the GPU: pool: kernel_size 9x9, a DLA takes 1 to 8"
+    assert limit in capsys.readouterr().out.splitlines()

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qatkit.engine.onnx_runtime import open_onnx, wide_codes_are_exact
+from qatkit.engine.int8_lowering import lower
+from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
 from qatkit.export.deployed import deploy
@@ -65,6 +66,28 @@ def test_the_report_counts_what_runs_in_integers(export: Exported, tmp_path: Pat
     assert report.summary() == "4 of 6 convolutions in INT8, 4 of them by integer operations; 5 INT8 tensors"
     assert report.operations == {"QLinearConv": 3, "MatMulIntegerToFloat": 1}
     assert list(report.floating) == ["output_bbox/BiasAdd:0", "output_cov/BiasAdd:0"]
+    assert (report.missing_scales, report.fused) == ((), ())  # Q/DQ says all
+
+
+def test_the_integer_operations_are_those_that_onnx_runtime_runs(export: Exported, tmp_path: Path) -> None:
+    """Not those of the network that was handed to it, which its optimizations change."""
+    report = open_onnx(save(export.qdq, tmp_path / "model.qdq.onnx")).report
+    written = lower(export.explicit(), wide_codes=wide_codes_are_exact())
+    open_session(written, 1, optimized=tmp_path / "optimized.onnx")
+    models = (written, onnx.load(tmp_path / "optimized.onnx"))
+    kinds = [[node.op_type for node in model.graph.node] for model in models]
+    assert kinds[0] != kinds[1]
+    assert report is not None
+    assert report.operations == {kind: kinds[1].count(kind) for kind in ("QLinearConv", "MatMulIntegerToFloat")}
+
+
+def test_scales_that_a_cache_lacks(export: Exported, tmp_path: Path) -> None:
+    pair = open_onnx(save(export.clean, tmp_path / "model.onnx"), cal_cache=save_cache(export, tmp_path / "cal.bin"))
+    assert pair.report is not None
+    assert pair.report.missing_scales == ("output_bbox/BiasAdd:0", "output_cov/BiasAdd:0", "output_cov/Sigmoid:0")
+    assert pair.report.fused == (
+        *("stem_bn/batchnorm/add_1:0", "a_bn/batchnorm/add_1:0", "b_bn/batchnorm/add_1:0", "sum/add:0"),
+    )
 
 
 @pytest.mark.parametrize("qat, precision", [("no", "int8-ptq"), ("tensorrt", "int8-qat")])
@@ -202,12 +225,14 @@ def unfolded() -> tuple[onnx.ModelProto, list[str]]:
 def test_batch_norm_left_behind_a_convolution_is_folded_as_tensorrt_does(tmp_path: Path) -> None:
     model, tensors = unfolded()
     path = save(model, tmp_path / "model.onnx")
-    ranges = dict.fromkeys(tensors, 30.0) | {"input_1:0": 1.0}
+    inner = ("conv1/convolution:0", "conv1/BiasAdd:0", "bn_conv1/batchnorm/mul_1:0", "bn_conv1/batchnorm/add_1:0")
+    ranges = {name: 1.0 if name == "input_1:0" else 30.0 for name in tensors if name not in inner}
     write_cache(tmp_path / "cal.bin", from_ranges(ranges), tensors)
     spec = spec_of("a", "b")
     engine = open_onnx(path, cal_cache=tmp_path / "cal.bin", spec=spec)
     assert engine.report is not None
     assert (engine.report.quantized, engine.report.integer) == (1, 1)
+    assert (engine.report.missing_scales, engine.report.fused) == ((), inner)
     images = np.random.default_rng(1).uniform(size=(1, 16, 24, 3)).astype(np.float32)
     for exact, rounded in zip(open_onnx(path, spec=spec).predict(images), engine.predict(images)):
         assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()

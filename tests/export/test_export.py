@@ -19,6 +19,7 @@ from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
 from qatkit.export.export import ExportOptions, export, plan_of
 from qatkit.export.metadata import Metadata
+from qatkit.graph import nodes as n
 from qatkit.graph.model_file import Model
 from qatkit.quantization.folding import fold, on_grid, weight_codes
 from qatkit.quantization.placement import place
@@ -83,7 +84,7 @@ def test_ptq_covers_every_tensor_of_the_network(tmp_path: Path) -> None:
     report = export(model, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     assert report.source == "ptq"
     assert list(read_cache(tmp_path / "cal.bin").scales) == TENSORS == list(report.ranges)
-    assert report.uncovered == ()
+    assert (report.uncovered, report.calibrator) == ((), "minmax")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cal.bin", "model.onnx", "model.qdq.onnx"]
 
 
@@ -101,6 +102,7 @@ def test_a_qat_model_needs_no_images(tmp_path: Path) -> None:
     assert report.source == "qat"
     assert list(read_cache(tmp_path / "cal.bin").scales) == QAT_TENSORS
     assert set(report.uncovered) == set(TENSORS) - set(QAT_TENSORS)
+    assert report.calibrator is None
     assert report.ranges["a_relu/Relu:0"] == pytest.approx(model.ranges["a_relu"], rel=1e-6)
     assert open_onnx(tmp_path / "model.qdq.onnx").precision == "int8-qat"
 
@@ -122,6 +124,7 @@ def test_the_scope_qat_leaves_measured_tensors_out(tmp_path: Path) -> None:
 
     report = export(qat_model(), tmp_path / "model.onnx", options(tmp_path, cal_scope="qat"), never())
     assert list(report.ranges) == QAT_TENSORS
+    assert report.calibrator is None
 
 
 def test_force_ptq_forgets_the_ranges_and_the_weights_of_qat(tmp_path: Path) -> None:
@@ -135,6 +138,26 @@ def test_force_ptq_forgets_the_ranges_and_the_weights_of_qat(tmp_path: Path) -> 
     weights = {item.name: numpy_helper.to_array(item) for item in onnx.load(report.onnx).graph.initializer}
     folded = fold(model.graph).weight("a", "kernel")
     assert_array_equal(weights["a/kernel:0"], folded.transpose(3, 2, 0, 1))
+
+
+def awkward() -> Net:
+    """With tensors that are no node's output: inside a swish, a sum of three, and around a padded max-pool."""
+    net = Net()
+    stem = net.max_pool("pool", net.conv_bn("stem", net.input, 4), 3, 1, padding=1)
+    gated = net.add(n.Swish("swish", (net.conv_bn("a", stem, 4),)))
+    net.heads(net.add_relu("sum", net.conv_bn("b", gated, 4), gated, stem))
+    return net
+
+
+@pytest.mark.parametrize("net", [residual(projection=True), awkward()], ids=["residual", "awkward"])
+def test_force_ptq_gives_every_float_tensor_a_scale_as_a_dla_needs_it(tmp_path: Path, net: Net) -> None:
+    model = model_of(net, qat=True)
+    report = export(model, tmp_path / "model.onnx", options(tmp_path, force_ptq=True), [images_of(model)])
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(report.onnx)).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    floats = {item.name for item in values if item.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    assert floats >= {name for node in inferred.node for name in node.output}
+    assert read_cache(tmp_path / "cal.bin").scales.keys() == floats
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["qat scope", "complete"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,47 @@ def test_a_tensor_file(model: Model, spec: Experiment, tmp_path: Path, capsys: p
     np.testing.assert_array_equal(images.first(1), batch[:1])
     np.testing.assert_array_equal(images.first(9), stacked(images))
     assert len(calibration_images(model, None, data_file=tmp_path / "cal")) == 6
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_record_of_a_folder(model: Model, folder: Path) -> None:
+    images = calibration_images(model, None, image_dir=folder, batches=1, batch_size=2)
+    assert images is not None
+    drawn = [folder / f"{number}.png" for number in np.random.default_rng(42).permutation(5)[:2]]
+    size = {"width": WIDTH, "height": HEIGHT, "channels": 3}
+    assert images.record() == {
+        "source": str(folder),
+        "seed": 42,
+        "images": 2,
+        "layout": {**size, "auto_resize": True, "scale": (1.0, 1.0), "crop": (0, 0)},
+        "files": [{"path": str(path), "sha256": sha256(path)} for path in drawn],
+    }
+
+
+def test_the_record_of_a_spec(model: Model, spec: Experiment, tmp_path: Path) -> None:
+    spec.random_seed = 7
+    images = calibration_images(model, spec, batches=1, batch_size=3)
+    assert images is not None
+    record = images.record()
+    assert (record["source"], record["seed"], record["images"]) == ("the spec's training data", 7, 3)
+    assert {Path(item["path"]).parent for item in record["files"]} == {tmp_path / "images"}
+
+
+def test_the_record_of_a_tensor_file(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tensorfile(tmp_path / "cal", [np.zeros((2, HEIGHT, WIDTH, 3), np.float32)])
+    monkeypatch.chdir(tmp_path)
+    images = calibration_images(model, None, data_file=Path("cal"), batches=1, batch_size=1)
+    assert images is not None
+    assert images.record() == {
+        "source": "cal",
+        "seed": None,
+        "images": 1,
+        "layout": None,
+        "files": [{"path": str(tmp_path / "cal"), "sha256": sha256(tmp_path / "cal")}],
+    }
 
 
 def test_a_tensor_file_of_another_size(model: Model, tmp_path: Path) -> None:
