@@ -14,6 +14,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import numpy_helper
 
+from qatkit.engine.int8_scheme import from_cache, from_qdq, with_movers
+from qatkit.engine.onnx_graph import parse
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
@@ -188,6 +190,29 @@ def test_training_the_float_file_the_qdq_file_and_the_cache_hold_the_same_codes(
         signed = (trained * np.sign(model.graph.weight(norm, "gamma"))).transpose(3, 2, 0, 1)
         assert_array_equal(explicit[f"{name}/kernel:0_quantized"], signed)
         assert_array_equal(weight_codes(clean[f"{name}/kernel:0"], 0)[0], signed)
+
+
+@pytest.mark.parametrize("qat", [True, False], ids=["qat", "ptq"])
+@pytest.mark.parametrize("net", [residual(projection=True), awkward()], ids=["residual", "awkward"])
+def test_cache_json_qdq_file_and_engine_have_one_set_of_ranges(tmp_path: Path, net: Net, qat: bool) -> None:
+    """Each is read back from its file; all scales are float32(amax / 127)."""
+    model = model_of(net, qat=qat)
+    wanted = options(tmp_path, cal_json_file=tmp_path / "cal.json")
+    report = export(model, tmp_path / "model.onnx", wanted, None if qat else [images_of(model)])
+    assert report.qdq is not None and report.cache is not None
+    cache = read_cache(report.cache).scales
+    table = json.loads((tmp_path / "cal.json").read_text())["tensor_scales"]
+    assert {name: np.float32(amax / 127) for name, amax in table.items()} == cache
+    explicit = onnx.load(report.qdq)
+    constants = {item.name: numpy_helper.to_array(item) for item in explicit.graph.initializer}
+    quantizers = [node for node in explicit.graph.node if node.op_type == "QuantizeLinear"]
+    spelled_out = {node.input[0]: float(constants[node.input[1]]) for node in quantizers}
+    assert len(spelled_out) == len(plan_of(model, wanted).activations)
+    assert spelled_out == {name: cache[name] for name in spelled_out}
+    for scheme in (from_qdq(parse(explicit)), from_cache(parse(onnx.load(report.onnx)), cache)):
+        assert spelled_out.keys() <= scheme.scales.keys()
+        # What pooling and padding make has the scale of what they read, also where the cache does not name it.
+        assert scheme.scales.items() <= with_movers(scheme.graph, cache).items()
 
 
 def test_ranges_as_json(tmp_path: Path) -> None:
