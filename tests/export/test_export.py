@@ -198,7 +198,7 @@ def test_cache_json_qdq_file_and_engine_have_one_set_of_ranges(tmp_path: Path, n
     """Each is read back from its file; all scales are float32(amax / 127)."""
     model = model_of(net, qat=qat)
     wanted = options(tmp_path, cal_json_file=tmp_path / "cal.json")
-    report = export(model, tmp_path / "model.onnx", wanted, None if qat else [images_of(model)])
+    report = export(model, tmp_path / "model.onnx", wanted, [images_of(model)])
     assert report.qdq is not None and report.cache is not None
     cache = read_cache(report.cache).scales
     table = json.loads((tmp_path / "cal.json").read_text())["tensor_scales"]
