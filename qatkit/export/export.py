@@ -193,7 +193,7 @@ def _quantize(
         )
     ranges = _trained_ranges(model, plan) if trained else _by_node(deployed, measured, plan)
     # Implicit quantization takes every tensor with a scale for INT8: a skipped layer must not get one that way.
-    by_tensor = _by_tensor(deployed, plan, ranges, {} if plan.skip else measured)
+    by_tensor = _by_tensor(clean, _planned(deployed, plan, ranges), {} if plan.skip else measured)
     uncovered = tuple(name for name in deployed.tensors.values() if name not in by_tensor)
     cache = from_ranges(by_tensor, options.trt_version)
     calibrator = options.calibrator if measured else None
@@ -212,15 +212,23 @@ def _by_node(deployed: Deployed, measured: Mapping[str, float], plan: Quantizati
     return {name: measured[tensor] for name, tensor in tensors.items() if tensor is not None}
 
 
-def _by_tensor(
-    deployed: Deployed, plan: QuantizationPlan, ranges: Mapping[str, float], measured: Mapping[str, float]
-) -> dict[str, float]:
-    """Range of every ONNX tensor that has one, in the network's order: the plan's first, else the measured one."""
-    planned: dict[str, float] = {}
+def _planned(deployed: Deployed, plan: QuantizationPlan, ranges: Mapping[str, float]) -> dict[str, float]:
+    """ONNX tensor -> range, of what the plan quantizes and of what shares such a range."""
+    found = {}
     for trained in deployed.origin:
         source, tensor = plan.range_source(trained), deployed.tensor_of(trained)
         if source is not None and tensor is not None:
-            planned[tensor] = ranges[source]
-    # Measured is every tensor of the file, those inside a swish or a sum of three too.
-    both = {**measured, **planned}
-    return {tensor: both[tensor] for tensor in measured or deployed.tensors.values() if tensor in both}
+            found[tensor] = ranges[source]
+    return found
+
+
+def _by_tensor(
+    clean: onnx.ModelProto, planned: Mapping[str, float], measured: Mapping[str, float]
+) -> dict[str, float]:
+    """Range of every tensor of `clean` that has one, in its order: the plan's first, else the measured one."""
+    # Zeros around an image that is pooled do not change its range. Measured is every tensor, those inside a swish or
+    # a sum of three too.
+    pads = {node.output[0]: node.input[0] for node in clean.graph.node if node.op_type == "Pad"}
+    padded = {tensor: planned[source] for tensor, source in pads.items() if source in planned}
+    both = {**measured, **padded, **planned}
+    return {tensor: both[tensor] for tensor in tensors_of(clean) if tensor in both}
