@@ -34,7 +34,7 @@ def main() -> None:
     (specs / "retrain.txt").write_text(
         experiment(**common, epochs=args.retrain_epochs, rate=args.rate, pretrained=pruned)
     )
-    retrained = args.out / "retrain" / "weights" / "model.tlt"
+    retrained = args.qat_from or args.out / "retrain" / "weights" / "model.tlt"
     (specs / "qat.txt").write_text(
         experiment(
             **common, epochs=args.qat_epochs, rate=args.rate * args.qat_rate_factor, pretrained=retrained, qat=True
@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
     add("--batch_size", type=int, default=4)
     add("--rate", type=float, default=1e-3, help="max_learning_rate")
     add("--qat_rate_factor", type=float, default=0.2, help="of --rate, for quantization-aware training")
+    add("--qat_from", type=Path, help="float model to start QAT from; default: OUT/retrain/weights/model.tlt")
     add("--foreground_weight", type=float, default=0.5, help="coverage_foreground_weight")
     add("--coverage_radius", type=float, default=0.6, help="cov_radius_x and cov_radius_y")
     add("--autoweighting", action=argparse.BooleanOptionalAction, default=False, help="enable_autoweighting")

@@ -1,11 +1,17 @@
-"""DeepStream's side files: `labels.txt` and a complete `nvinfer_config.txt` for the ONNX path."""
+"""DeepStream's side files: `labels.txt` and a complete `nvinfer_config.txt` for the ONNX path.
+
+What nvinfer does is in the sources that DeepStream installs: keys in gstnvinfer_property_parser.cpp, engine files in
+nvdsinfer_model_builder.cpp, the decoding of DetectNet_v2 in nvdsinfer_context_impl_output_parsing.cpp.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qatkit import progress
+from qatkit.errors import UsageError
 from qatkit.export.export import DataType
 from qatkit.files import write_text
 from qatkit.graph.nodes import Shape
@@ -13,6 +19,9 @@ from qatkit.graph.nodes import Shape
 _NETWORK_MODE = {"fp32": 0, "int8": 1, "fp16": 2}
 _RGB, _GREY = 0, 2
 _NMS = 2  # cluster-mode: 1 DBSCAN, 2 NMS, 3 both
+_GPU, _BATCH = 0, 1
+# Fixed in nvinfer's own decoder.
+_BOX_SCALE, _BOX_OFFSET = 35.0, 0.5
 _DEFAULT_THRESHOLD = 0.2
 _DEFAULT_NMS_IOU = 0.5
 
@@ -30,7 +39,10 @@ class DeepStream:
     """What nvinfer must know about an exported detector.
 
     onnx, cache: files, named relative to the configuration. input_shape: (height, width, channels).
-    outputs: the names of the two output tensors. thresholds: one per class, or none.
+    outputs: the names of the two output tensors. thresholds: one per class, or none. box_scale, box_offset: how boxes
+    are encoded, in pixels. grid: rows and columns of the outputs, where known.
+
+    Raises UsageError for INT8 without a cache: nvinfer would build FP16, again at every start.
     """
 
     onnx: Path
@@ -40,6 +52,13 @@ class DeepStream:
     input_shape: Shape
     outputs: tuple[str, ...]
     thresholds: Sequence[ClassThresholds] = ()
+    box_scale: float = _BOX_SCALE
+    box_offset: float = _BOX_OFFSET
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.data_type == "int8" and self.cache is None:
+            raise UsageError("DeepStream computes in INT8 only with a calibration cache", hint="--cal_cache_file")
 
     def text(self, folder: Path) -> str:
         """The configuration, for a file in `folder`."""
@@ -47,16 +66,16 @@ class DeepStream:
         onnx = _relative(self.onnx, folder)
         mode = self.data_type
         properties = {
-            "gpu-id": 0,
+            "gpu-id": _GPU,
             "net-scale-factor": "0.00392156862745098",
             "offsets": ";".join(["0.0"] * channels),
             "onnx-file": onnx,
-            # The name that TensorRT's ONNX path of nvinfer gives the engine it builds: batch, GPU and precision.
-            "model-engine-file": f"{onnx}_b1_gpu0_{mode}.engine",
+            # Where nvinfer writes the engine that it builds; under another name it would build one at every start.
+            "model-engine-file": f"{onnx}_b{_BATCH}_gpu{_GPU}_{mode}.engine",
             **({"int8-calib-file": _relative(self.cache, folder)} if self.cache and mode == "int8" else {}),
             "labelfile-path": "labels.txt",
             "infer-dims": f"{channels};{height};{width}",
-            "batch-size": 1,
+            "batch-size": _BATCH,
             "network-mode": _NETWORK_MODE[mode],
             "network-type": 0,
             "process-mode": 1,
@@ -75,9 +94,24 @@ class DeepStream:
         ]
         return "\n".join(sections)
 
+    def misread(self) -> Iterator[str]:
+        """What nvinfer's own decoder takes otherwise than this network means it, so that boxes come out wrong."""
+        if self.box_scale != _BOX_SCALE:
+            yield f"boxes in units of {_BOX_SCALE:g} pixels, not of {self.box_scale:g}"
+        if self.box_offset != _BOX_OFFSET:
+            yield f"an offset of {_BOX_OFFSET:g} pixels, not of {self.box_offset:g}"
+        for side, pixels, cells in zip(("rows", "columns"), self.input_shape, self.grid or ()):
+            if pixels % cells:  # It rounds the pitch up.
+                yield f"{side} {-(-pixels // cells)} pixels apart, not {pixels / cells:.4g}"
+
 
 def write_deepstream(config: DeepStream, folder: Path) -> list[Path]:
-    """Write `labels.txt` and `nvinfer_config.txt` into `folder`; return their paths."""
+    """Write `labels.txt` and `nvinfer_config.txt` into `folder`; return their paths.
+
+    Warns of a network whose boxes nvinfer would decode wrongly.
+    """
+    if misread := ", ".join(config.misread()):
+        progress.warn(f"nvinfer expects {misread}: DeepStream needs a parser of your own (parse-bbox-func-name)")
     labels, nvinfer = folder / "labels.txt", folder / "nvinfer_config.txt"
     write_text(labels, "".join(f"{name}\n" for name in config.classes))
     write_text(nvinfer, config.text(folder))
@@ -94,4 +128,5 @@ def _section(name: str, values: dict[str, object]) -> str:
 
 def _relative(path: Path, folder: Path) -> str:
     resolved, base = path.resolve(), folder.resolve()
-    return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(resolved)
+    # A backslash would be an escape there.
+    return (resolved.relative_to(base) if resolved.is_relative_to(base) else resolved).as_posix()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qatkit.report.rows import precision, title
+from qatkit.report.rows import SMALL_LOSS, precision, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ Paint = Callable[["Axes", "Theme"], None]
 _WIDTH = 5.4  # inches of 72 points: a phone shows half of that, legibly
 _ROW = 0.19  # inches per line of text
 _MARKERS = "osD^vP"
+# Characters of a legend: what fits into one column, and into each of two.
+_LEGEND = (40, 22)
 _LEAST = 1e-6  # the smallest magnitude on a logarithmic axis
 
 
@@ -77,10 +79,10 @@ def precision_plot(rows: Sequence[Entry], classes: Sequence[str]) -> Plot:
         axes.set_yticks([group * slot + (len(rows) - 1) / 2 for group in range(len(groups))], groups)
         axes.set(xlim=(0, 109), xlabel="average precision, percent", ylim=(len(groups) * slot - 0.9, -0.9))
         axes.grid(visible=False, axis="y")
-        _legend(axes, len(rows))
+        _legend(axes)
 
     listed = "; ".join(f"{title(row)} {row['map']:.1f}" for row in rows)
-    return _plot(paint, len(groups) * slot * 0.75 + len(rows) / 2, f"Average precision as bars. mAP: {listed}.")
+    return _plot(paint, len(groups) * slot * 0.75 + _legend_lines(rows), f"Average precision as bars. mAP: {listed}.")
 
 
 def sqnr_plot(entries: Sequence[Entry]) -> Plot:
@@ -98,7 +100,7 @@ def sqnr_plot(entries: Sequence[Entry]) -> Plot:
             axes.plot(alone, places, color=color, marker=marker, markersize=4, linewidth=0, fillstyle="none")
         _layer_axis(axes, layers)
         axes.set_xlabel("SQNR, dB")
-        _legend(axes, len(entries))
+        _legend(axes)
 
     worst = "; ".join(f"{title(entry)}: {_worst(entry)}" for entry in entries)
     alt = f"Signal to quantization noise per layer. Lowest: {worst}."
@@ -106,7 +108,7 @@ def sqnr_plot(entries: Sequence[Entry]) -> Plot:
         "Filled: with all errors of what comes before. "
         "Hollow: with the rounding of this tensor alone, in its median channel."
     )
-    return _plot(paint, len(layers) + len(entries) / 2, alt, caption)
+    return _plot(paint, len(layers) + _legend_lines(entries), alt, caption)
 
 
 def _worst(entry: Entry) -> str:
@@ -134,7 +136,7 @@ def _ranges_plot(entries: Sequence[Entry], number: int) -> Plot:
         _layer_axis(axes, [tensor["layer"] for tensor in tensors])
         axes.set(xscale="log", xlabel="magnitude")
         _decades(axes)
-        _legend(axes, 3)
+        _legend(axes)
 
     alt = f"Ranges of the INT8 tensors of {title(entry)}, also in the table below."
     return _plot(paint, len(tensors) + 2, alt, title(entry))
@@ -164,6 +166,9 @@ def _sensitivity_plot(entries: Sequence[Entry], number: int) -> Plot:
         axes.barh(range(len(costs)), [cost["drop"] for cost in costs], 0.7, color=color)
         axes.axvline(0, color=theme.text, linewidth=0.8)
         _layer_axis(axes, [cost["layer"] for cost in costs])
+        # What does not matter must not fill the figure.
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, -SMALL_LOSS / 2), max(high, SMALL_LOSS))
         axes.set_xlabel("mAP lost by this layer in INT8 alone")
 
     most = costs[0]
@@ -187,9 +192,22 @@ def _colors(entries: Sequence[Entry], theme: Theme) -> list[str]:
     return colors
 
 
-def _legend(axes: Axes, entries: int) -> None:
-    columns = 2 if entries > 1 else 1
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2)
+def _legend(axes: Axes) -> None:
+    """Above the axes; names that are too long for the figure are cut."""
+    handles, labels = axes.get_legend_handles_labels()
+    most = _LEGEND[0]
+    shown = [label if len(label) <= most else f"{label[: most - 1]}\N{HORIZONTAL ELLIPSIS}" for label in labels]
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "borderaxespad": 0.2}
+    axes.legend(handles, shown, ncols=_legend_columns(labels), **place)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return 2 if len(labels) > 1 and max(map(len, labels)) <= _LEGEND[1] else 1
+
+
+def _legend_lines(entries: Sequence[Entry]) -> float:
+    """Lines of text of a legend with the title of every entry."""
+    return len(entries) / _legend_columns([title(entry) for entry in entries])
 
 
 def _plot(paint: Paint, lines: float, alt: str, caption: str = "") -> Plot:

@@ -8,6 +8,8 @@ from typing import Any
 Row = Mapping[str, Any]
 
 FLOAT = "fp32"
+# A loss of mAP up to this is what QAT is expected to stay within.
+SMALL_LOSS = 1.0
 _PRECISIONS = {FLOAT: "FP32", "int8-ptq": "INT8 PTQ", "int8-qat": "INT8 QAT"}
 
 

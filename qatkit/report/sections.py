@@ -9,12 +9,10 @@ from qatkit.evaluation.layer_error import INHERITED
 from qatkit.report import plots
 from qatkit.report.markup import Child, Markup, data_uri, element, join
 from qatkit.report.pictures import Gallery, Panel
-from qatkit.report.rows import FLOAT, precision, reference_of, title
+from qatkit.report.rows import FLOAT, SMALL_LOSS, precision, reference_of, title
 
 Entry = Mapping[str, Any]
 
-# A loss of mAP up to this is what QAT is expected to stay within.
-_SMALL_LOSS = 1.0
 _NAMED = 4  # layers in a sentence
 
 
@@ -87,7 +85,7 @@ def _finding(report: Entry, row: Entry) -> Markup:
 
 
 def _change(difference: float) -> Markup:
-    kind = "bad" if difference < -_SMALL_LOSS else "good"
+    kind = "bad" if difference < -SMALL_LOSS else "good"
     where = "above" if difference > 0 else "below"
     return element("span", f"{abs(difference):.2f} {where}", class_=kind)
 
@@ -95,7 +93,7 @@ def _change(difference: float) -> Markup:
 def _weakest(report: Entry, row: Entry) -> str:
     """What a model that lost much suffers from: the tensors that their range serves badly, else the noisiest one."""
     reference = reference_of(report["models"], row)
-    if reference is None or reference["map"] - row["map"] <= _SMALL_LOSS:
+    if reference is None or reference["map"] - row["map"] <= SMALL_LOSS:
         return ""
     key = (row["name"], row["precision"])
     tensors = [
@@ -140,7 +138,7 @@ def _difference(rows: Sequence[Entry], row: Entry) -> Markup | str:
     if reference is None or row["precision"] == FLOAT:
         return ""
     change = row["map"] - reference["map"]
-    return element("span", signed(change), class_="bad" if change < -_SMALL_LOSS else "good")
+    return element("span", signed(change), class_="bad" if change < -SMALL_LOSS else "good")
 
 
 def figures(shown: Sequence[plots.Plot]) -> Markup:

@@ -96,6 +96,9 @@ def write_ds_config(
         input_shape=model.graph.input.shape,
         outputs=tuple(tensors[name] for name in model.graph.outputs),
         thresholds=[] if spec is None else [_thresholds(spec, name) for name in model.classes],
+        box_scale=model.box_scale,
+        box_offset=model.box_offset,
+        grid=model.graph.shape(model.graph.outputs[0])[:2],
     )
     return write_deepstream(config, report.onnx.parent)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qatkit.errors import UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 
 CORPUS = Path(os.environ.get("QATKIT_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus") / "nvinfer"
@@ -35,8 +36,8 @@ def read(path: Path) -> configparser.ConfigParser:
 def test_everything_that_nvinfer_needs_for_an_onnx_file(tmp_path: Path) -> None:
     labels, nvinfer = write_deepstream(config(tmp_path), tmp_path)
     assert labels.read_text() == "car\nroad sign\n"
-    found = dict(read(nvinfer)["property"])
-    expected = {
+    assert dict(read(nvinfer)["property"]) == {
+        "gpu-id": "0",
         "onnx-file": "model.onnx",
         "model-engine-file": "model.onnx_b1_gpu0_int8.engine",
         "int8-calib-file": "cal.bin",
@@ -53,17 +54,56 @@ def test_everything_that_nvinfer_needs_for_an_onnx_file(tmp_path: Path) -> None:
         "cluster-mode": "2",
         "process-mode": "1",
         "maintain-aspect-ratio": "0",
+        "output-tensor-meta": "0",
+        "interval": "0",
+        "gie-unique-id": "1",
     }
-    assert {key: found.get(key) for key in expected} == expected
 
 
 @pytest.mark.parametrize("data_type, mode", [("fp32", "0"), ("fp16", "2")])
-def test_float_types_have_no_calibration_file(tmp_path: Path, data_type: str, mode: str) -> None:
-    _, nvinfer = write_deepstream(config(tmp_path, data_type=data_type), tmp_path)
+@pytest.mark.parametrize("cache", [None, "cal.bin"])
+def test_float_types_have_no_calibration_file(tmp_path: Path, data_type: str, mode: str, cache: str | None) -> None:
+    changes = {"data_type": data_type, "cache": cache and tmp_path / cache}
+    _, nvinfer = write_deepstream(config(tmp_path, **changes), tmp_path)
     found = read(nvinfer)["property"]
     assert found["network-mode"] == mode
     assert found["model-engine-file"] == f"model.onnx_b1_gpu0_{data_type}.engine"
     assert "int8-calib-file" not in found
+
+
+def test_int8_without_a_cache_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="only with a calibration cache"):
+        config(tmp_path, cache=None)
+
+
+@pytest.mark.parametrize("data_type", ["int8", "fp16", "fp32"])
+def test_the_engine_is_where_nvinfer_writes_it(tmp_path: Path, data_type: str) -> None:
+    """nvdsinfer_model_builder.cpp: modelPath + "_b" + batch size + "_gpu" + number + "_" + mode + ".engine"."""
+    _, nvinfer = write_deepstream(config(tmp_path / "model", data_type=data_type), tmp_path / "model")
+    found = read(nvinfer)["property"]
+    name = f"{found['onnx-file']}_b{found['batch-size']}_gpu{found['gpu-id']}_{data_type}.engine"
+    assert found["model-engine-file"] == name
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, ""),
+        ({"grid": (34, 60)}, ""),
+        ({"box_scale": 20.0}, "boxes in units of 35 pixels, not of 20"),
+        ({"box_offset": 0.0}, "an offset of 0.5 pixels, not of 0"),
+        # Stride 32: 17 rows of 32 pixels, but 9 rows of 30.2.
+        ({"grid": (17, 30)}, ""),
+        ({"input_shape": (272, 960, 3), "grid": (9, 30)}, "rows 31 pixels apart, not 30.22"),
+        ({"input_shape": (544, 976, 3), "grid": (17, 31)}, "columns 32 pixels apart, not 31.48"),
+    ],
+)
+def test_what_nvinfer_decodes_wrongly_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], expected: str
+) -> None:
+    write_deepstream(config(tmp_path, **changes), tmp_path)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert f"nvinfer expects {expected}:" in said if expected else said == ""
 
 
 def test_a_grey_network(tmp_path: Path) -> None:
@@ -77,9 +117,10 @@ def test_thresholds_of_each_class(tmp_path: Path) -> None:
     _, nvinfer = write_deepstream(config(tmp_path, thresholds=thresholds), tmp_path)
     found = read(nvinfer)
     assert found.sections() == ["property", "class-attrs-all", "class-attrs-0", "class-attrs-1"]
-    assert float(found["class-attrs-0"]["pre-cluster-threshold"]) == 0.05
-    assert float(found["class-attrs-1"]["pre-cluster-threshold"]) == 0.4
-    assert float(found["class-attrs-0"]["nms-iou-threshold"]) == 0.3
+    rest = {"topk": "200"}
+    assert dict(found["class-attrs-all"]) == {"pre-cluster-threshold": "0.2", "nms-iou-threshold": "0.5", **rest}
+    assert dict(found["class-attrs-0"]) == {"pre-cluster-threshold": "0.05", "nms-iou-threshold": "0.3", **rest}
+    assert dict(found["class-attrs-1"]) == {"pre-cluster-threshold": "0.4", "nms-iou-threshold": "0.5", **rest}
 
 
 def test_a_cache_in_another_folder_keeps_its_path(tmp_path: Path) -> None:

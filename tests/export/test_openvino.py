@@ -1,0 +1,276 @@
+"""The Q/DQ ONNX in the hands of a reader that is not ours: OpenVINO finds what ONNX Runtime and our INT8 engine find.
+
+OpenVINO computes the file in integers of its own ("low-precision transformations"). What is not quantized it would
+compute in bfloat16 on CPUs that have it, half a percent off: here it is told to take float32.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from qatkit.detectnet.boxes import pairwise_iou
+from qatkit.detectnet.clustering import Algorithm, ClusteringParams, Detections
+from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.postprocess import detect
+from qatkit.engine.onnx_runtime import open_onnx
+from qatkit.export.deployed import deploy
+from qatkit.export.qdq import to_qdq_onnx
+from qatkit.graph import nodes as n
+from qatkit.graph.build import build
+from qatkit.quantization.folding import biases_on_grid
+from qatkit.quantization.placement import QuantizationPlan, place
+from tests.engine.networks import METADATA, NETWORKS, OUTPUTS
+from tests.graph.test_build import config
+from tests.reference_network import evaluate
+from tests.test_backbones import pruned_to, with_lively_weights
+
+Array = NDArray[np.float32]
+Outputs = tuple[Array, Array]
+Damage = Callable[[onnx.ModelProto], None]
+
+FRAMES = 12
+# Root mean square of a difference, relative to the largest output; seen: 6e-7. Half of the frames must be the same:
+# float sums in another order put a value, now and then, on the other side of the middle between two codes, and a deep
+# network of random weights then answers that frame differently (ResNet18: one or two).
+SAME = 1e-5
+CLUSTERINGS = (
+    ClusteringParams(Algorithm.NMS, coverage_threshold=0.4, nms_iou_threshold=0.3),
+    ClusteringParams(Algorithm.DBSCAN, 0.4, dbscan_eps=0.5, dbscan_min_samples=0.05, dbscan_confidence_threshold=0.5),
+)
+FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+MODES = {"in integers": FLOAT32, "as written": FLOAT32 | {"LP_TRANSFORMS_MODE": "NO"}}
+
+
+def resnet18() -> n.Graph:
+    """ResNet18 of 8 filters per layer, 32x48."""
+    return with_lively_weights(pruned_to(build(config("resnet", 18), (32, 48, 3), 2, seed=0), 8).graph)
+
+
+GRAPHS: dict[str, Callable[[], n.Graph]] = {
+    **{name: (lambda make=make: make().graph()) for name, make in NETWORKS.items()},
+    "resnet18": resnet18,
+}
+
+
+def pictures(graph: n.Graph, seed: int) -> Array:
+    """[FRAMES, H, W, C] in 0..1: squares of 4x4 pixels, and noise."""
+    height, width, channels = graph.input.shape
+    rng = np.random.default_rng(seed)
+    squares = rng.random((FRAMES, height // 4, width // 4, channels)).repeat(4, 1).repeat(4, 2)
+    return (0.8 * squares + 0.2 * rng.random((FRAMES, height, width, channels))).astype(np.float32)
+
+
+def with_trained_heads(graph: n.Graph, images: Array) -> n.Graph:
+    """`graph` with heads that find objects on `images`: in a fifth of the cells, each a third of the image high."""
+    values, weights = evaluate(graph, images), dict(graph.weights)
+    side = graph.input.shape[0] / 6 / METADATA.box_scale
+    for head, mean, deviation in (("output_cov", -1.5, 2.0), ("output_bbox", side, side / 8)):
+        found = values[head].reshape(-1, values[head].shape[-1])
+        factor = deviation / found.std(axis=0)
+        bias = (weights[f"{head}/bias"] - found.mean(axis=0)) * factor + mean
+        weights[f"{head}/kernel"] = (weights[f"{head}/kernel"] * factor).astype(np.float32)
+        weights[f"{head}/bias"] = bias.astype(np.float32)
+    return graph.with_weights(weights)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network as it is exported, and what each reader makes of it."""
+
+    name: str
+    folder: Path
+    core: Any
+
+    @cached_property
+    def graph(self) -> n.Graph:
+        bare = GRAPHS[self.name]()
+        return with_trained_heads(bare, pictures(bare, seed=1))
+
+    @cached_property
+    def plan(self) -> QuantizationPlan:
+        return place(self.graph, "tensorrt")
+
+    @cached_property
+    def images(self) -> Array:
+        return pictures(self.graph, seed=2)
+
+    @cached_property
+    def path(self) -> Path:
+        """The exported file; with biases as quantization-aware training leaves them, which integers hold exactly."""
+        values = evaluate(self.graph, pictures(self.graph, seed=1))
+        ranges = {name: float(np.abs(values[name]).max()) for name in self.plan.activations}
+        deployed = deploy(biases_on_grid(self.graph, self.plan, ranges))
+        path = self.folder / "model.qdq.onnx"
+        onnx.save(to_qdq_onnx(deployed, self.plan, ranges, METADATA), path)
+        return path
+
+    def damaged(self, damage: Damage) -> Path:
+        """The exported file with an error in it."""
+        model = onnx.load(self.path)
+        damage(model)
+        path = self.folder / "damaged.onnx"
+        onnx.save(model, path)
+        return path
+
+    @cached_property
+    def ours(self) -> Outputs:
+        """Our INT8 engine."""
+        return open_onnx(self.path, threads=1).predict(self.images)
+
+    @cached_property
+    def plain(self) -> Outputs:
+        """ONNX Runtime, node by node."""
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        cov, bbox = session.run(list(OUTPUTS), {session.get_inputs()[0].name: self.images.transpose(0, 3, 1, 2)})
+        return cov, bbox
+
+    def compiled(self, mode: str = "in integers", path: Path | None = None) -> Any:
+        return self.core.compile_model(self.core.read_model(path or self.path), "CPU", MODES[mode])
+
+    def openvino(self, mode: str = "in integers", path: Path | None = None) -> Outputs:
+        """OpenVINO on the exported file, or on `path`."""
+        results = self.compiled(mode, path)(np.ascontiguousarray(self.images.transpose(0, 3, 1, 2)))
+        return results[OUTPUTS[0]], results[OUTPUTS[1]]
+
+    def detections(self, outputs: Outputs, params: ClusteringParams) -> list[list[Detections]]:
+        """By frame and class."""
+        height, width, _ = self.graph.input.shape
+        rows, columns = outputs[0].shape[2:]
+        grid = Grid(width, height, columns, rows, METADATA.box_scale, METADATA.box_offset)
+        return [list(frame.values()) for frame in detect(*outputs, grid, [params] * 2)]
+
+
+@pytest.fixture(scope="module")
+def core() -> Any:
+    """OpenVINO without its telemetry package, with which the import alone would send a message."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "openvino_telemetry", None)
+        openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install '.[dev]')")
+    return openvino.Core()
+
+
+@pytest.fixture(scope="module")
+def cases(core: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """Name -> network, each exported once."""
+    return cache(lambda name: Case(name, tmp_path_factory.mktemp("network"), core))
+
+
+# OpenVINO's low-precision transformations (2024.6 to 2026.4) make 16 levels of the signed codes of a Concat: Relu,
+# Concat, Q/DQ, Conv suffice. Such networks it has to read as they are written.
+READINGS = [(name, mode) for name in GRAPHS for mode in MODES if "concat" not in name or mode == "as written"]
+
+
+def errors(found: Outputs, expected: Outputs) -> Array:
+    """[FRAMES]: the larger one of coverage and boxes, root mean square over the largest magnitude."""
+    pairs = [(one - two, np.abs(two).max()) for one, two in zip(found, expected)]
+    return np.max([np.sqrt(np.mean(np.square(rest), axis=(1, 2, 3))) / most for rest, most in pairs], axis=0)
+
+
+def agree(found: Outputs, expected: Outputs) -> bool:
+    return float(np.median(errors(found, expected))) < SAME
+
+
+def matched(found: Detections, expected: Detections) -> int:
+    """How many detections have a counterpart of nearly the same place and confidence; each can be one's only."""
+    near = pairwise_iou(found.boxes, expected.boxes) > 0.95
+    near &= np.abs(found.confidences[:, None] - expected.confidences) < 0.01
+    return min(near.any(axis=0).sum(), near.any(axis=1).sum())
+
+
+def same(found: list[Detections], expected: list[Detections]) -> bool:
+    """Whether a frame has the same detections of each class."""
+    return all(len(one) == len(two) == matched(one, two) for one, two in zip(found, expected))
+
+
+def test_the_import_sends_nothing(core: Any) -> None:
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+    assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+
+
+@pytest.mark.parametrize("name, mode", READINGS)
+def test_it_computes_what_onnx_runtime_and_our_engine_compute(
+    cases: Callable[[str], Case], name: str, mode: str
+) -> None:
+    case = cases(name)
+    found = case.openvino(mode)
+    assert agree(found, case.plain)
+    assert agree(found, case.ours)
+
+
+@pytest.mark.parametrize("name, mode", READINGS)
+def test_it_finds_what_they_find(cases: Callable[[str], Case], name: str, mode: str) -> None:
+    case = cases(name)
+    found = case.openvino(mode)
+    for params in CLUSTERINGS:
+        seen = case.detections(found, params)
+        for expected in (case.detections(case.plain, params), case.detections(case.ours, params)):
+            assert sum(len(one) for frame in expected for one in frame) > FRAMES
+            assert sum(map(same, seen, expected)) > FRAMES / 2
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the plugin's kernels are known for x86")
+def test_it_computes_in_integers(cases: Callable[[str], Case]) -> None:
+    """Else it would be no second opinion on what INT8 does."""
+    case = cases("resnet18")
+    operations = [node.get_rt_info() for node in case.compiled().get_runtime_model().get_ops()]
+    types = [
+        info["runtimePrecision"].astype(str) for info in operations if info["layerType"].astype(str) == "Convolution"
+    ]
+    assert len(types) == len(case.plan.weights) + 2
+    assert sum(one in ("u8", "i8") for one in types) == len(case.plan.weights)
+
+
+def test_a_scale_that_is_5_percent_off_shows(cases: Callable[[str], Case]) -> None:
+    case = cases("identity")
+    scales = [item.name for item in onnx.load(case.path).graph.initializer if item.name.endswith("_scale")]
+    assert len(scales) == len(case.plan.activations) + len(case.plan.weights)
+    for name in scales:
+        found = case.openvino(path=case.damaged(lambda model, name=name: change(model, name, lambda old: old * 1.05)))
+        assert np.median(errors(found, case.plain)) > 100 * SAME, name
+        assert not any(map(same, *(case.detections(one, CLUSTERINGS[0]) for one in (found, case.plain)))), name
+
+
+def change(model: onnx.ModelProto, name: str, function: Callable[[Any], Any]) -> None:
+    """Replace the values of an initializer, keeping their type."""
+    (item,) = (item for item in model.graph.initializer if item.name == name)
+    old = numpy_helper.to_array(item)
+    item.CopyFrom(numpy_helper.from_array(np.asarray(function(old), old.dtype), name))
+
+
+def wrong_axis(model: onnx.ModelProto) -> None:
+    (node,) = (node for node in model.graph.node if node.name == "a/kernel:0_dequantize")
+    (axis,) = (item for item in node.attribute if item.name == "axis")
+    axis.i = 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(wrong_axis, id="axis of a kernel"),
+        pytest.param(lambda model: change(model, "a/kernel:0_scale", np.flip), id="order of the channels' scales"),
+        pytest.param(lambda model: change(model, "a/kernel:0_zero_point", np.ones_like), id="zero point of a kernel"),
+        # Shared by both nodes, a small one would only cut the largest codes off.
+        pytest.param(lambda model: change(model, "a_relu/Relu:0_zero_point", lambda old: old + 64), id="zero point"),
+    ],
+)
+def test_other_errors_show(cases: Callable[[str], Case], damage: Damage) -> None:
+    case = cases("identity")
+    assert not agree(case.openvino(path=case.damaged(damage)), case.plain)
