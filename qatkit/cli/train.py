@@ -20,11 +20,17 @@ from qatkit.cli.tao import TaoCommand
 @click.option("--enable_determinism", is_flag=True, help="Only operations that give the same bits every time.")
 @click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
 @click.option(
+    "--qat_calibrator",
+    default="entropy",
+    show_default=True,
+    help="QAT: what the ranges start from: entropy, minmax, percentile or mse.",
+)
+@click.option(
     "--qat_ema_decay",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.999,
     show_default=True,
-    help="QAT: decay of the moving average of the ranges.",
+    help="QAT: decay of the moving average of the ranges, which follow the largest values of each batch.",
 )
 @click.option(
     "--qat_freeze_from",
@@ -63,6 +69,7 @@ def train(
     use_amp: bool,
     enable_determinism: bool,
     restart: bool,
+    qat_calibrator: str,
     qat_ema_decay: float,
     qat_freeze_from: float,
     qdq_placement: Literal["tensorrt", "tao"],
@@ -94,6 +101,7 @@ def train(
             use_amp=use_amp,
             deterministic=enable_determinism,
             restart=restart,
+            calibrator=qat_calibrator,
             ema_decay=qat_ema_decay,
             frozen_from=qat_freeze_from,
             placement=qdq_placement,

@@ -25,6 +25,7 @@ from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
 from qatkit.graph.pretrained import load_backbone, read_model
 from qatkit.progress import info, warn
+from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.folding import biases_on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
@@ -50,8 +51,9 @@ _CALIBRATION_BATCHES = 8
 class TrainOptions:
     """The flags of `qatkit train`.
 
-    ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: how fast the
-    ranges follow the batches, the fraction of the training after which ranges and batch-norm statistics stand still.
+    calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
+    the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
+    after which ranges and batch-norm statistics stand still.
     teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
     """
 
@@ -62,12 +64,17 @@ class TrainOptions:
     use_amp: bool = False
     deterministic: bool = False
     restart: bool = False
+    calibrator: str = "entropy"
     ema_decay: float = 0.999
     frozen_from: float = 0.7
     placement: Placement = "tensorrt"
     skip_layers: tuple[str, ...] = ()
     teacher: Path | None = None
     teacher_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for an unknown calibrator."""
+        find_calibrator(self.calibrator)
 
 
 def train(spec: Experiment, options: TrainOptions) -> Path:
@@ -213,7 +220,8 @@ class _Run:
             plan = QuantizationPlan.from_json(self.start.plan)
             return to_fake_quantized(graph, plan, self.start.ranges, self.options.ema_decay)
         plan = place(graph, self.options.placement, self.options.skip_layers)
-        return start_qat(graph, plan, self._calibration_images(), self.options.ema_decay)
+        options = self.options
+        return start_qat(graph, plan, self._calibration_images(), options.ema_decay, options.calibrator)
 
     def _calibration_images(self) -> Iterator[NDArray[np.float32]]:
         return (batch["image"].numpy() for batch in islice(self._dataset(0), _CALIBRATION_BATCHES))
@@ -267,7 +275,13 @@ class _Run:
         start = Path(config.pretrained_model_file) if config.pretrained_model_file else None
         facts = [to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync, self._mixed]
         if self.spec.training_config.enable_qat:
-            facts += [options.ema_decay, options.frozen_from, options.placement, options.skip_layers]
+            facts += [
+                options.calibrator,
+                options.ema_decay,
+                options.frozen_from,
+                options.placement,
+                options.skip_layers,
+            ]
         if options.teacher is not None:
             facts += [sha256(options.teacher), options.teacher_weight]
         return checkpoint.fingerprint(*facts, sha256(start) if start else "")

@@ -110,6 +110,7 @@ FLAGS: dict[str, tuple[int, str, tuple[object, ...]]] = {
     "two GPUs": (5, "--gpus 2", ("--gpus", 2)),
     "no GPUs": (2, "--gpus", ("--gpus", 0)),
     "no such layer": (2, "no layer is called conv9", ("--skip_layers", "conv9")),
+    "no such calibrator": (2, "no calibrator 'best'", ("--qat_calibrator", "best")),
     "mixed precision with QAT": (2, "--use_amp", ("--use_amp",)),
     "results below a file": (5, f"{NOWHERE}", ("-r", NOWHERE)),
     "no such teacher": (4, "gone.tlt", ("--teacher", "gone.tlt")),
@@ -315,6 +316,7 @@ def begun(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([], ("--qdq_placement", "tao")),
         ([], ("--skip_layers", "stem")),
         ([], ("--qat_ema_decay", "0.9")),
+        ([], ("--qat_calibrator", "mse")),
     ],
 )
 def test_a_checkpoint_of_another_training(begun: Path, pairs: list[tuple[str, str]], flags: tuple[str, ...]) -> None:

@@ -12,10 +12,12 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.engine.keras import KerasEngine
-from qatkit.errors import DataError, ModelError
+from qatkit.errors import DataError, ModelError, UsageError
 from qatkit.graph import nodes as n
 from qatkit.graph.model_file import Model, load_model, save_model
 from qatkit.graph.nodes import Graph
+from qatkit.quantization.calibration.calibrators import CALIBRATORS
+from qatkit.quantization.calibration.collect import collect
 from qatkit.quantization.fake_quant import ActivationQuantizer, QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.folding import channel_axis, weight_codes
 from qatkit.quantization.placement import QuantizationPlan, place
@@ -122,20 +124,26 @@ def test_the_network_computes_what_integers_would(mode: str) -> None:
     assert np.abs(found[0] - plain["output_bbox"]).max() > 1e-3 * np.abs(plain["output_bbox"]).max()
 
 
-def test_ranges_start_from_the_mean_of_the_batches_peaks() -> None:
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_ranges_start_from_a_calibration(name: str) -> None:
     graph = network()
     plan = place(graph)
     batches = [images(seed=seed) * (seed + 1) / 3 for seed in range(3)]
-    found = initial_ranges(graph, plan, batches)
+    found = initial_ranges(graph, plan, batches, name)
     assert tuple(found) == plan.activations
-    for name, amax in found.items():
-        peaks = [np.abs(evaluate(graph, batch)[name]).max() for batch in batches]
-        assert amax == pytest.approx(np.mean(peaks), rel=1e-5), name
-    assert quantized(graph).ranges() == pytest.approx(initial_ranges(graph, plan, [images(seed=s) for s in range(3)]))
+    histograms = collect(evaluate(graph, batch) for batch in batches)
+    for tensor, amax in found.items():
+        assert amax == pytest.approx(CALIBRATORS[name](histograms[tensor]), rel=0.02), tensor
+    assert start_qat(graph, plan, batches, DECAY, name).ranges() == pytest.approx(found)
+
+
+def test_an_unknown_calibrator() -> None:
+    with pytest.raises(UsageError, match="no calibrator 'best'"):
+        initial_ranges(network(), place(network()), [images()], "best")
 
 
 def test_ranges_need_images() -> None:
-    with pytest.raises(DataError, match="no image"):
+    with pytest.raises(DataError, match="no images"):
         initial_ranges(network(), place(network()), [])
 
 
