@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from qatkit.engine.int8_blocks import ConvBlock
-from qatkit.engine.int8_conv import Operands, can_unroll, exact_products, qlinear_conv, signed_parts
+from qatkit.engine.int8_conv import Operands, UnrolledConv, can_unroll, denser, qlinear_conv, signed_parts
 from qatkit.engine.int8_scheme import Int8Scheme
-from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
-from qatkit.engine.onnx_graph import Op, clip_bounds, non_negative
+from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Band, Codes, IntegerWriter
+from qatkit.engine.onnx_graph import Op, clip_bounds, non_negative, sizes
 from qatkit.quantization.folding import CODE_MAX
 
 
@@ -49,6 +49,7 @@ class _Lowering:
         self.scheme = scheme
         self.graph = scheme.graph
         self.wide_codes = wide_codes
+        self.sizes = sizes(scheme.graph)
         self.codes: dict[str, Codes] = {}
         self.floats: dict[str, str] = {}
 
@@ -64,9 +65,9 @@ class _Lowering:
         for name in self.graph.outputs:
             if (found := self._values(name)) != name:
                 self.writer.op("Identity", [found], name)
-        return self._finished()
+        return self._wrapped()
 
-    def _finished(self) -> onnx.ModelProto:
+    def _wrapped(self) -> onnx.ModelProto:
         channels, height, width = self.graph.image
         shape = ["N", height or "H", width or "W", channels or "C"]
         image = helper.make_tensor_value_info(self.graph.input, TensorProto.FLOAT, shape)
@@ -148,10 +149,11 @@ class _Lowering:
     def _block(self, block: ConvBlock) -> None:
         limit = self._saturation(block)
         if limit is None:
-            self._round(self._float_result(block), block.end)
+            self._rounded_block(block)
             return
         scale, zero = self.scheme.scales[block.end], self._zero(block.end)
-        result = qlinear_conv(self.writer, block.conv, self._operands(block.conv), scale, zero)
+        conv, operands = self._denser(block.conv)
+        result = qlinear_conv(self.writer, conv, operands, scale, zero)
         codes = self.writer.clamp(result, zero, limit, codes_of(block.end))
         self.codes[block.end] = Codes(codes, scale, zero)
 
@@ -178,11 +180,32 @@ class _Lowering:
             source, kernel = signed_parts(self.writer, source, kernel)
         return Operands(source, kernel, _bias(self.graph.constants, conv, len(kernel.scale)))
 
-    def _float_result(self, block: ConvBlock) -> str:
-        """The result of a block as float [B, h, w, c], before its only rounding."""
-        result = self._products(block.conv)
+    def _denser(self, conv: Op) -> tuple[Op, Operands]:
+        sizes = self.sizes.get(conv.inputs[0]), self.sizes.get(conv.output)
+        return denser(self.writer, conv, self._operands(conv), *sizes)
+
+    def _rounded_block(self, block: ConvBlock) -> None:
+        """A block whose result is rounded once, after sum and activation in float."""
+        writer, end = self.writer, codes_of(block.end)
+        scale, zero = self.scheme.scales[block.end], self._zero(block.end)
+        if not can_unroll(block.conv):
+            self._round(self._finished(block, self._float_products(block.conv)), block.end)
+            return
+        unrolled = UnrolledConv(writer, block.conv, self._operands(block.conv))
+        bands = unrolled.bands(self.sizes.get(block.conv.output))
+        results = [self._finished(block, unrolled.products(band), band) for band in bands]
+        if len(results) == 1:
+            self.codes[block.end] = writer.quantize(results[0], scale, zero, end)
+            return
+        parts = [writer.quantize(result, scale, zero).tensor for result in results]
+        self.codes[block.end] = Codes(writer.op("Concat", parts, end, axis=1), scale, zero)
+
+    def _finished(self, block: ConvBlock, products: str, band: Band | None = None) -> str:
+        """Sum and activation of a block, or of a band of its rows; float [B, h, w, c], before its only rounding."""
+        result = products
         if block.addend is not None:
-            result = self.writer.op("Add", [result, self.writer.dequantize(self.codes[block.addend])])
+            addend = self.writer.rows(self.codes[block.addend], band)
+            result = self.writer.op("Add", [result, self.writer.dequantize(addend)])
         before = result
         for op in block.activation:
             # The product of a swish reads the gate and what the gate reads.
@@ -190,10 +213,8 @@ class _Lowering:
             result = self.writer.op(op.kind, inputs, **op.attributes)
         return result
 
-    def _products(self, conv: Op) -> str:
-        if can_unroll(conv):
-            return exact_products(self.writer, conv, self._operands(conv))
-        # Few products per sum (a depthwise kernel): float32 adds the integers exactly.
+    def _float_products(self, conv: Op) -> str:
+        """Few products per sum (a depthwise kernel): float32 adds the integers exactly. [B, h, w, c]."""
         kernel = self.scheme.kernels[conv.output]
         inputs = [self._values(conv.inputs[0]), self.writer.constant(kernel.values)]
         inputs.append(self.writer.constant(_bias(self.graph.constants, conv, len(kernel.scale))))

@@ -11,6 +11,7 @@ import onnx
 
 from qatkit.engine.int8_blocks import activation_after
 from qatkit.engine.int8_scheme import Int8Scheme, with_movers
+from qatkit.engine.int8_writer import convolution_of
 from qatkit.engine.onnx_graph import Op, parse
 from qatkit.export.calibrate import float_tensors
 
@@ -29,8 +30,8 @@ class Int8Report:
     convs: all convolutions. quantized: those that read and write INT8 tensors with an INT8 kernel. integer: those of
     them that integer operations compute; the others (depthwise ones with a curved activation) multiply the same codes
     in float, which is as exact. tensors: number of tensors held as codes. floating: output of each convolution that
-    is not quantized -> why. operations: the integer operations that ONNX Runtime runs after its own optimizations, by
-    kind.
+    is not quantized -> why. operations: how many convolutions each kind of integer operation computes, of those that
+    ONNX Runtime runs after its own optimizations.
     Of a calibration cache also the tensors that have no scale, for each of which TensorRT warns. missing_scales:
     those that are float for it, and so is what reads or writes them. fused: those inside a fused INT8 kernel, which
     needs no scale there.
@@ -71,9 +72,13 @@ def make_report(scheme: Int8Scheme, operations: Mapping[str, int], unscaled: Col
 
 
 def integer_operations(optimized: Path) -> dict[str, int]:
-    """Kind -> number of the operations that multiply integers. optimized: a model that `open_session` wrote."""
-    kinds = Counter(node.op_type for node in onnx.load(optimized).graph.node)
-    return {kind: kinds[kind] for kind in _INTEGER_PRODUCTS if kinds[kind]}
+    """Kind of operation that multiplies integers -> number of the convolutions that it computes.
+
+    optimized: a model that `open_session` wrote. A convolution that runs band by band counts once.
+    """
+    nodes = onnx.load(optimized).graph.node
+    computed = {(node.op_type, convolution_of(node.name)) for node in nodes if node.op_type in _INTEGER_PRODUCTS}
+    return dict(Counter(kind for kind, _ in sorted(computed)))
 
 
 def without_scale(model: onnx.ModelProto, scales: Mapping[str, float]) -> list[str]:

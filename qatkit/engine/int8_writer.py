@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from qatkit.quantization.folding import CODE_MAX
 MICROSOFT = "com.microsoft"
 # The zero point of tensors that may be negative.
 MIDDLE = 128
+_ROWS = " rows from "
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -28,6 +29,24 @@ class Codes:
     zero: int
 
 
+@dataclass(frozen=True)
+class Band:
+    """Rows start..stop of an image, without the last."""
+
+    start: int
+    stop: int
+
+
+def product_name(conv: str, band: Band | None = None) -> str:
+    """Name of the operation that multiplies integers for the convolution that makes tensor `conv`, or for a band."""
+    return conv if band is None else f"{conv}{_ROWS}{band.start}"
+
+
+def convolution_of(name: str) -> str:
+    """Inverse of `product_name`, for all bands the same."""
+    return name.partition(_ROWS)[0]
+
+
 class IntegerWriter:
     """Collects operations and constants; every method adds some and returns the tensor they make."""
 
@@ -35,10 +54,13 @@ class IntegerWriter:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def op(self, kind: str, inputs: Sequence[str], output: str = "", domain: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, inputs: Sequence[str], output: str = "", domain: str = "", name: str = "", **attributes: Any
+    ) -> str:
         number = len(self.nodes)
         output = output or f"int8/{number}"
-        node = helper.make_node(kind, inputs, [output], name=f"{kind}_{number}", domain=domain, **attributes)
+        name = name or f"{kind}_{number}"
+        node = helper.make_node(kind, inputs, [output], name=name, domain=domain, **attributes)
         self.nodes.append(node)
         return output
 
@@ -65,6 +87,13 @@ class IntegerWriter:
         if zero == 0:
             return self.op("Min", [codes, self.constant(np.uint8(limit))], output)
         return self.op("Max", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))], output)
+
+    def rows(self, codes: Codes, band: Band | None) -> Codes:
+        """A band of the rows of `codes`; without one, all."""
+        if band is None:
+            return codes
+        bounds = [self.constant(np.array([value])) for value in (band.start, band.stop, 1)]
+        return replace(codes, tensor=self.op("Slice", [codes.tensor, *bounds]))
 
     def to_nchw(self, tensor: str) -> str:
         return self.op("Transpose", [tensor], perm=TO_NCHW)

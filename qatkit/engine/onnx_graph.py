@@ -135,3 +135,39 @@ def clip_bounds(graph: OnnxGraph, op: Op) -> tuple[float | None, float | None]:
     bounds = [graph.constants.get(name) for name in (*op.inputs[1:], "", "")[:2]]
     low, high = (None if bound is None else float(np.reshape(bound, ())) for bound in bounds)
     return low, high
+
+
+_SAME_SIZE = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Add", "Mul", "Concat", "BatchNormalization")
+_WINDOWED = ("Conv", "MaxPool", "AveragePool")
+
+
+def sizes(graph: OnnxGraph) -> dict[str, tuple[int, int]]:
+    """Tensor -> its rows and columns, where the file fixes those of the image; not behind operations of other kinds.
+
+    Source of the formula: ONNX's Conv, floor((size + pads - dilated kernel) / stride) + 1.
+    """
+    found = {graph.input: graph.image[1:]} if min(graph.image[1:]) > 0 else {}
+    for op in graph.ops:
+        known = [found[name] for name in op.inputs if name in found]
+        images = [name for name in op.inputs if name not in graph.constants]
+        if (
+            op.kind in _WINDOWED
+            and known
+            and op.get("auto_pad", b"NOTSET") == b"NOTSET"
+            and not op.get("ceil_mode", 0)
+        ):
+            found[op.output] = _windows_in(graph, op, known[0])
+        elif op.kind in _SAME_SIZE and known and len(known) == len(images):
+            found[op.output] = max(known)  # of others, such as a gate per channel, every value meets many
+    return found
+
+
+def _windows_in(graph: OnnxGraph, op: Op, size: tuple[int, int]) -> tuple[int, int]:
+    kernel = graph.constants[op.inputs[1]].shape[2:] if op.kind == "Conv" else op.get("kernel_shape", [1, 1])
+    strides, dilations = op.get("strides", [1, 1]), op.get("dilations", [1, 1])
+    pads = op.get("pads", [0, 0, 0, 0])
+    rows, columns = (
+        (size[axis] + pads[axis] + pads[axis + 2] - (kernel[axis] - 1) * dilations[axis] - 1) // strides[axis] + 1
+        for axis in (0, 1)
+    )
+    return rows, columns

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from qatkit import progress
 from qatkit.engine.base import Array, ModelInfo
-from qatkit.engine.int8_conv import Operands, exact_products, qlinear_conv
+from qatkit.engine.int8_conv import Operands, UnrolledConv, qlinear_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
 from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
@@ -229,11 +229,11 @@ def wide_codes_are_exact() -> bool:
     source = Codes("x", 1.0, MIDDLE)
     kernel = Kernel(np.full((filters, channels, 3, 3), 127, np.int8), np.ones(filters, np.float32))
     operands = Operands(source, kernel, np.zeros(filters, np.float32))
-    conv = Op("Conv", ("x", "w"), ("y",), {"kernel_shape": [3, 3]})
+    first, second = (Op("Conv", ("x", "w"), (name,), {"kernel_shape": [3, 3]}) for name in "yz")
     full = float(127 * 127 * channels * 9)
-    writer.op("Identity", [exact_products(writer, conv, operands)], "sums")
+    writer.op("Identity", [UnrolledConv(writer, first, operands).products()], "sums")
     # A scale at which the sum is 100 codes above the zero point.
-    writer.op("Identity", [qlinear_conv(writer, conv, operands, full / 100, MIDDLE)], "codes")
+    writer.op("Identity", [qlinear_conv(writer, second, operands, full / 100, MIDDLE)], "codes")
     image = helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 8, 8, channels])
     outputs = [
         helper.make_tensor_value_info("sums", TensorProto.FLOAT, None),

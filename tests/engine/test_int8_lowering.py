@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from qatkit.engine import int8_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_scheme import Int8Scheme
 from qatkit.engine.onnx_runtime import OnnxEngine, open_session, wide_codes_are_exact
@@ -59,6 +60,51 @@ def test_it_equals_integer_arithmetic(name: str, clip: float, wide: bool) -> Non
         # One different code anywhere would show as 1e-3 or more.
         assert_allclose(cov, expected_cov, atol=2e-5)
         assert_allclose(bbox, expected_bbox, atol=2e-5 * np.abs(expected_bbox).max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bands_of_rows_and_wider_pixels_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps large images in the cache: the same bits as without it, which small images are computed."""
+    export = exported(NETWORKS[name]())
+    images = images_for(export.graph, 2, seed=1)
+    monkeypatch.setattr(int8_conv, "_FEW_CHANNELS", 0)
+    plain = run(export, export.explicit(), images, wide=False)
+    monkeypatch.setattr(int8_conv, "_FEW_CHANNELS", 8)
+    for size in (1, 1000):  # bytes: single rows, a few at a time
+        monkeypatch.setattr(int8_conv, "_BAND_BYTES", size)
+        banded = run(export, export.explicit(), images, wide=False)
+        for found, expected in zip(banded, plain):
+            assert_array_equal(found, expected)
+
+
+def test_bands_of_rows_and_wider_pixels_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_conv, "_BAND_BYTES", 1)
+    export = exported(NETWORKS["bottleneck"]())
+    nodes = lower(export.explicit(), wide_codes=True).graph.node
+    rows = export.graph.shape("e")[0]
+    assert sum(node.name.startswith("e_bn/batchnorm/add_1:0 rows from ") for node in nodes) == rows > 1
+    stem = exported(strided_stem())
+    kinds = Counter(node.op_type for node in lower(stem.explicit(), wide_codes=True).graph.node)
+    assert kinds["Reshape"] == 2
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1), (3, 3, 3, 3), (0, 1, 2, 3), (2, 0, 0, 0)])
+def test_a_strided_convolution_of_an_image_is_one_of_2x2_pixels(kernel: int, padding: n.Padding) -> None:
+    export = exported(strided_stem(kernel, padding))
+    images = images_for(export.graph, 2, seed=1)
+    scheme = export.explicit()
+    cov, bbox = run(export, scheme, images, wide=True)
+    expected_cov, expected_bbox = export.expected(images, with_integer_bias(export, scheme, wide=True))
+    assert_allclose(cov, expected_cov, atol=2e-5)
+    assert_allclose(bbox, expected_bbox, atol=2e-5 * np.abs(expected_bbox).max())
+
+
+def strided_stem(kernel: int = 7, padding: n.Padding = (3, 3, 3, 3)) -> Net:
+    net = Net()
+    stem = n.Conv2D("stem", (net.input,), (kernel, kernel), (2, 2), padding, filters=8, use_bias=True)
+    net.heads(net.relu("stem_relu", net.add(stem)))
+    return net
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -10,6 +10,7 @@ from onnx import helper
 
 from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
 from qatkit.engine.int8_scheme import from_cache
+from qatkit.engine.int8_writer import Band, product_name
 from qatkit.engine.onnx_graph import parse
 from qatkit.graph import nodes as n
 from tests.engine.networks import NETWORKS, exported
@@ -102,7 +103,10 @@ def test_a_scale_of_zero_is_none() -> None:
 
 def test_all_integer_operations_count_and_float_ones_do_not(tmp_path: Path) -> None:
     kinds = ("Conv", "QLinearConv", "MatMulIntegerToFloat", "QLinearConv", "Relu", "DynamicQuantizeMatMul")
-    nodes = [helper.make_node(kind, ["x"], [f"y{number}"]) for number, kind in enumerate(kinds)]
+    names = [product_name(f"y{number}") for number in range(len(kinds))]
+    bands = [product_name("y2", Band(start, start + 4)) for start in (4, 8)]
+    nodes = [helper.make_node(kind, ["x"], [name], name=name) for kind, name in zip(kinds, names)]
+    nodes += [helper.make_node("MatMulIntegerToFloat", ["x"], [name], name=name) for name in bands]
     onnx.save(helper.make_model(helper.make_graph(nodes, "optimized", [], [])), tmp_path / "optimized.onnx")
     assert integer_operations(tmp_path / "optimized.onnx") == {
         "QLinearConv": 2,

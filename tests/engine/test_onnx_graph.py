@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import TensorProto, helper, numpy_helper
 
-from qatkit.engine.onnx_graph import OnnxGraph, clip_bounds, non_negative, parse
+from qatkit.engine.onnx_graph import OnnxGraph, clip_bounds, non_negative, parse, sizes
 from qatkit.errors import ModelError
 
 
@@ -109,3 +109,30 @@ def test_bounds_of_a_clip() -> None:
     assert bounds(parse(model(op("Clip", "x zero six", "y"), zero=0, six=6))) == (0, 6)
     assert bounds(parse(model(helper.make_node("Clip", ["x", "", "six"], ["y"]), six=6))) == (None, 6)
     assert bounds(parse(model(op("Clip", "x", "y")))) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "attributes, size",
+    [
+        ({}, (2, 4)),
+        ({"pads": [1, 1, 1, 1]}, (4, 6)),
+        ({"pads": [0, 1, 2, 0], "strides": [2, 3]}, (2, 2)),
+        ({"pads": [2, 2, 2, 2], "dilations": [2, 2]}, (4, 6)),
+        ({"auto_pad": "SAME_UPPER"}, None),
+    ],
+)
+def test_sizes_of_a_convolution(attributes: dict[str, Any], size: tuple[int, int] | None) -> None:
+    graph = parse(model(op("Conv", "x w", "a", **attributes), op("Relu", "a", "y"), w=np.ones((3, 2, 3, 3))))
+    assert sizes(graph) == {"x": (4, 6), **({} if size is None else {"a": size, "y": size})}
+
+
+def test_sizes_end_where_they_are_not_known() -> None:
+    nodes = (
+        op("MaxPool", "x", "a", kernel_shape=[2, 2], strides=[2, 2]),
+        op("GlobalAveragePool", "a", "mean"),
+        op("Mul", "a mean", "b"),
+        op("Add", "a one", "c"),
+        op("Add", "b c", "y"),
+    )
+    assert sizes(parse(model(*nodes, one=1))) == {"x": (4, 6), "a": (2, 3), "c": (2, 3)}
+    assert sizes(parse(model(*nodes, one=1, shape=("N", 2, "H", "W")))) == {}
