@@ -36,6 +36,7 @@ for seed in $seeds; do
     # shellcheck disable=SC2086
     qatkit train -e "$run/specs/qat.txt" -r "$run/qat" -k "$key" ${QATKIT_QAT_FLAGS:-}
     qatkit compare -e "$run/specs/qat.txt" -k "$key" -o "$run/report" \
-        -m pruned="$run/retrain/weights/model.tlt" -m qat="$run/qat/weights/model.tlt"
+        -m unpruned="$out/train/weights/model.tlt" -m pruned="$run/retrain/weights/model.tlt" \
+        -m qat="$run/qat/weights/model.tlt"
 done
 python "$here/../summarize.py" "$out"/seed-*/report/result.json
