@@ -76,16 +76,27 @@ def denser(
     after = [output[axis] - size[axis] // 2 + last[axis] for axis in (0, 1)]
     if min(after) < 0:
         return conv, operands
-    # Tap k reads 2x2 pixel (k - pad) // 2, there row or column (k - pad) % 2.
-    taps = np.zeros((*codes.shape[:2], *(2 * (before[axis] + last[axis] + 1) for axis in (0, 1))), np.int8)
-    rows, columns = (2 * before[axis] - pads[axis] for axis in (0, 1))
-    taps[:, :, rows : rows + codes.shape[2], columns : columns + codes.shape[3]] = codes
-    filters, channels, height, width = taps.shape
-    pairs = taps.reshape(filters, channels, height // 2, 2, width // 2, 2).transpose(0, 3, 5, 1, 2, 4)
-    kernel = Kernel(pairs.reshape(filters, 4 * channels, height // 2, width // 2), operands.kernel.scale)
+    kernel = replace(operands.kernel, codes=_of_pairs(codes, before, last, pads))
     attributes = {"kernel_shape": list(kernel.codes.shape[2:]), "pads": [*before, *after], "strides": [1, 1]}
-    source = replace(operands.source, tensor=_side_by_side(writer, operands.source.tensor, size, channels))
+    source = replace(operands.source, tensor=_side_by_side(writer, operands.source.tensor, size, codes.shape[1]))
     return replace(conv, attributes=attributes), replace(operands, source=source, kernel=kernel)
+
+
+def _of_pairs(
+    codes: NDArray[np.int8], before: Sequence[int], last: Sequence[int], pads: Sequence[int]
+) -> NDArray[np.int8]:
+    """Kernel O I kh kw of stride 2 -> O 4I h w, channels in the order row, column, channel of a 2x2 pixel.
+
+    before, last: how many 2x2 pixels it reads before its own and after it, down and right. Tap k reads 2x2 pixel
+    (k - pad) // 2, and there row or column (k - pad) % 2.
+    """
+    filters, channels, height, width = codes.shape
+    down, right = (before[axis] + last[axis] + 1 for axis in (0, 1))
+    row, column = (2 * before[axis] - pads[axis] for axis in (0, 1))
+    taps = np.zeros((filters, channels, 2 * down, 2 * right), np.int8)
+    taps[:, :, row : row + height, column : column + width] = codes
+    pairs = taps.reshape(filters, channels, down, 2, right, 2).transpose(0, 3, 5, 1, 2, 4)
+    return pairs.reshape(filters, 4 * channels, down, right)
 
 
 def _side_by_side(writer: IntegerWriter, image: str, size: tuple[int, int], channels: int) -> str:
