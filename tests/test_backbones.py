@@ -491,11 +491,13 @@ def qat_cases() -> list[dict[str, Any]]:
     return [case for case in found if any(layer["type"] == "QDQ" for layer in case["layers"])]
 
 
-@pytest.mark.parametrize("case", qat_cases(), ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", golden_data.params("09_graphs", qat_cases(), compat=True))
 def test_tao_placement_is_that_of_the_original(case: dict[str, Any]) -> None:
     options = {name: case[name] for name in ("use_batch_norm", "use_pooling", "all_projections")}
     channels, height, width = case["input_shape"]
-    graph = build(config(case["arch"], case["num_layers"], **options), (height, width, channels), 2, seed=0)
+    graph = build(
+        config(case["arch"], case["num_layers"], **options), (height, width, channels), case["classes"], seed=0
+    )
     plan = place(graph, "tao")
     kinds = {layer["name"]: layer["type"] for layer in case["layers"]}
     # What does nothing in inference is no node of ours.

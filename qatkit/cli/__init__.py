@@ -15,7 +15,7 @@ from types import FrameType
 import click
 
 import qatkit
-from qatkit.errors import QatkitError
+from qatkit.errors import QatkitError, UsageError
 
 # What the machine lacks, whatever the program was doing: space, quota, file handles, memory, a sound disk.
 _MACHINE = frozenset(
@@ -35,6 +35,14 @@ _SUBCOMMANDS = {
 }
 
 
+# Words of TAO's command lines that are no subcommands here, and what takes their place.
+_ELSEWHERE = {
+    "model": "tao model detectnet_v2 X becomes qatkit X",
+    "detectnet_v2": "tao detectnet_v2 X becomes qatkit X",
+    "gen_trt_engine": "qatkit converter MODEL.onnx -e ENGINE builds engines, qatkit export --engine_file too",
+}
+
+
 class _Subcommands(click.Group):
     """Knows the names and help lines of all subcommands, imports `qatkit.cli.<name>` only for the one that runs."""
 
@@ -42,6 +50,8 @@ class _Subcommands(click.Group):
         return list(_SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            raise UsageError(f"qatkit {cmd_name}: there is no such subcommand", hint=_ELSEWHERE[cmd_name])
         if cmd_name not in _SUBCOMMANDS:
             return None
         module = importlib.import_module(f"qatkit.cli.{cmd_name}")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from qatkit.cli.tao import TaoCommand
+
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(name="calibration_tensorfile")
+@click.command(name="calibration_tensorfile", cls=TaoCommand)
 @click.option("-e", "--experiment_spec_file", type=_FILE, required=True, help="Experiment spec: data, image size.")
 @click.option("-o", "--output_path", type=_FILE, required=True, help="TensorFile to write; must not exist.")
 @click.option(

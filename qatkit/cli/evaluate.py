@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qatkit.cli.tao import TaoCommand
+from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
     from qatkit.detectnet.clustering import Compat
@@ -62,9 +62,14 @@ def evaluate(
     from qatkit.spec import load_experiment
     from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
-    from qatkit.workflow.engines import check_model, int8_report, open_engine
+    from qatkit.workflow.engines import check_model, int8_report, is_tensorrt, open_engine
 
     spec = load_experiment(experiment_spec)
+    for flag, given in (("--image_dir", image_dir), ("--label_dir", label_dir)):
+        if given is not None:
+            no_effect(flag, "the spec names images and labels, as in TAO")
+    if framework is not None and (framework == "tensorrt") != is_tensorrt(model_path):
+        no_effect(f"--framework {framework}", f"the ending of {model_path.name} decides")
     if json_file is not None:
         check_writable(json_file.absolute().parent)
     status = StatusLog(results_dir)

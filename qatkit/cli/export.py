@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qatkit.cli.tao import TaoCommand
+from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
     from qatkit.engine.tensorrt_plan import EngineOptions
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from qatkit.workflow.calibration import CalibrationImages
 
 _FILE = click.Path(path_type=Path)
+
+# Flags of TAO that are accepted.
+_WITHOUT_EFFECT = {
+    "static_batch_size": "the ONNX takes any batch size; --min_batch_size to --max_batch_size are those of an engine",
+    "target_opset": "the ONNX has opset 13, which TensorRT 8 to 11 read",
+    "onnx_route": "there is one, and no converter in it",
+}
 
 
 @click.command(cls=TaoCommand)
@@ -95,6 +102,9 @@ def export(**flags: Any) -> None:
     from qatkit.workflow.export import export_model, write_ds_config
     from qatkit.workflow.models import open_model
 
+    for name, reason in _WITHOUT_EFFECT.items():
+        if flags[name] is not None:
+            no_effect(f"--{name}", reason)
     options, engine = _options(flags), _engine_options(flags)
     spec = None if flags["experiment_spec"] is None else load_experiment(flags["experiment_spec"])
     model = open_model(flags["model_path"], flags["key"], spec)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qatkit.cli.tao import TaoCommand
+
+if TYPE_CHECKING:
+    from qatkit.detectnet.clustering import Compat
 
 _FILE = click.Path(path_type=Path)
 
@@ -19,6 +23,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")
 @click.option("--cal_cache_file", type=_FILE, help="Calibration cache: run the float .onnx as INT8 with it.")
 @click.option("-b", "--batch_size", type=click.IntRange(min=1), help="Images per batch; default: that of the spec.")
+@click.option(
+    "--tao_compat", is_flag=True, help="Cluster as TAO's inference does, defects included, to compare with it."
+)
 @click.option("-v", "--verbosity", "--verbose", is_flag=True, help="More output.")
 def inference(
     experiment_spec: Path,
@@ -28,6 +35,7 @@ def inference(
     key: str,
     cal_cache_file: Path | None,
     batch_size: int | None,
+    tao_compat: bool,
     verbosity: bool,
 ) -> None:
     """Detect objects: RESULTS/images_annotated, RESULTS/labels (KITTI) and RESULTS/detections.json."""
@@ -35,13 +43,15 @@ def inference(
     from qatkit.progress import info
     from qatkit.spec import load_inference
     from qatkit.workflow.engines import open_engine
-    from qatkit.workflow.inference import image_files, infer, model_of
+    from qatkit.workflow.inference import image_files, infer, model_of, training_spec
 
     spec = load_inference(experiment_spec)
     images = image_files(image_dir)
     path = model_path or model_of(spec)
     check_writable(results_dir)
-    engine = open_engine(path, key, cal_cache=cal_cache_file)
-    counts = infer(engine, spec, images, results_dir, batch_size or spec.inferencer_config.batch_size)
+    engine = open_engine(path, key, cal_cache=cal_cache_file, spec=training_spec(spec, path))
+    compat: Compat = "tao-inference" if tao_compat else "none"
+    size = batch_size or spec.inferencer_config.batch_size
+    counts = infer(engine, spec, images, results_dir, size, compat=compat)
     found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
     info(f"{len(images)} images ({engine.name}, {engine.precision}): found {found}; written to {results_dir}")

@@ -19,6 +19,7 @@ from qatkit.graph.nodes import Graph, Node
 
 Status = Literal["loaded", "missing", "mismatched"]
 _LISTED = 5
+_QUANTIZER = frozenset({"scaling_factor"})  # the weight of TAO's fake quantization, which is no layer of a backbone
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,26 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class BackboneReport:
-    """What became of every layer with weights."""
+    """What became of every layer with weights; skipped: those that only the file has, and the heads."""
 
     path: Path
     rows: tuple[LayerReport, ...]
+    skipped: tuple[str, ...] = ()
 
     def layers(self, status: Status) -> list[LayerReport]:
         """The layers that ended so."""
         return [row for row in self.rows if row.status == status]
 
     def summary(self) -> str:
-        """One line: how many layers were loaded, which ones were not and why."""
+        """One line: how many layers were loaded, all that were not and why, all of the file that were not taken."""
         loaded = f"{self.path}: weights of {len(self.layers('loaded'))} of {len(self.rows)} layers loaded"
         parts = [loaded]
         if missing := self.layers("missing"):
-            parts.append(f"not in the file: {_listed([row.layer for row in missing])}")
+            parts.append(f"not in the file: {', '.join(row.layer for row in missing)}")
         if mismatched := self.layers("mismatched"):
-            parts.append(f"of another shape: {_listed([f'{row.layer} ({row.detail})' for row in mismatched])}")
+            parts.append(f"of another shape: {', '.join(f'{row.layer} ({row.detail})' for row in mismatched)}")
+        if self.skipped:
+            parts.append(f"skipped in the file: {', '.join(self.skipped)}")
         return "; ".join(parts)
 
 
@@ -81,7 +85,9 @@ def load_backbone(graph: Graph, path: Path, key: str | None = None) -> tuple[Gra
             if row.status == "loaded":
                 weights.update({f"{node.name}/{part}": found[node.name][part] for part in node.parts})
             rows.append(row)
-    report = BackboneReport(path, tuple(rows))
+    ours = {row.layer for row in rows}
+    skipped = (layer for layer, parts in found.items() if layer not in ours and not _QUANTIZER.issuperset(parts))
+    report = BackboneReport(path, tuple(rows), tuple(skipped))
     if not report.layers("loaded"):
         raise ModelError(f"{path}: no layer fits {graph.name}", hint=_difference(graph, found, report))
     return graph.with_weights(weights), report

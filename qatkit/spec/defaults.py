@@ -24,7 +24,9 @@ def resolve_experiment(experiment: Experiment) -> None:
         spatial.zoom_max = spatial.zoom_max or 1.0
         spatial.rotate_probability = spatial.rotate_probability or 1.0
     if experiment.HasField("model_config"):
-        experiment.model_config.num_layers = experiment.model_config.num_layers or 18
+        model = experiment.model_config
+        model.arch = model.arch or "resnet"
+        model.num_layers = model.num_layers or 18
     if experiment.HasField("evaluation_config"):
         evaluation = experiment.evaluation_config
         evaluation.first_validation_epoch = evaluation.first_validation_epoch or 1

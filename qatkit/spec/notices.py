@@ -35,6 +35,7 @@ _UNUSED: dict[str, tuple[str, ...]] = {
     ),
     "BboxHandlerConfig": ("wandb_config",),
 }
+_LARGE_STRIDE = ("darknet", "efficientnet_b0")
 _KEY = re.compile(r"\[[^]]*\]")
 
 
@@ -44,6 +45,7 @@ def of_experiment(experiment: Experiment) -> Iterator[str]:
     yield from _data(experiment)
     yield from _mapping(dict(experiment.dataset_config.target_class_mapping), class_names(experiment))
     yield from _augmentation(experiment.augmentation_config)
+    yield from _large_stride(experiment)
     yield from _thresholds_and_weights(experiment)
 
 
@@ -103,6 +105,18 @@ def _augmentation(config: AugmentationConfig) -> Iterator[str]:
         yield f"{path}.vflip_probability is applied; TAO ignores it"
     if spatial.rotate_rad_max:
         yield f"{path}.rotate_rad_max is in degrees, as in TAO, despite its name"
+
+
+def _large_stride(experiment: Experiment) -> Iterator[str]:
+    """TAO asks for multiples of 16 only, whatever the network."""
+    model, image = experiment.model_config, experiment.augmentation_config.preprocessing
+    if model.load_graph or model.arch not in _LARGE_STRIDE:
+        return
+    for name in ("output_image_width", "output_image_height"):
+        value = getattr(image, name)
+        if value % STRIDE == 0 and value % (2 * STRIDE):
+            needed = f"{value} is no multiple of {2 * STRIDE}, the stride of {model.arch}"
+            yield f"augmentation_config.preprocessing.{name}: {needed}; DeepStream shifts boxes"
 
 
 def _thresholds_and_weights(experiment: Experiment) -> Iterator[str]:

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from qatkit.engine.int8_report import Int8Report
 
 _TENSORRT = (".engine", ".plan", ".trt")
+_PRECISIONS = (".int8", ".fp16", ".fp32")
+
+
+def is_tensorrt(path: Path) -> bool:
+    """Whether a file is an engine by its name; TAO's notebooks call theirs `model.trt.int8`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PRECISIONS:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _TENSORRT
 
 
 def check_model(path: Path, cal_cache: Path | None = None) -> None:
@@ -27,7 +36,7 @@ def check_model(path: Path, cal_cache: Path | None = None) -> None:
         raise UsageError(f"--cal_cache_file goes with an .onnx model, not with {path.name}")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
-    if path.suffix.lower() in _TENSORRT:
+    if is_tensorrt(path):
         from qatkit.engine.tensorrt_library import load_tensorrt
 
         load_tensorrt()
@@ -49,7 +58,7 @@ def open_engine(
         from qatkit.engine.onnx_runtime import open_onnx
 
         return open_onnx(path, cal_cache=cal_cache, spec=spec, threads=threads)
-    if kind in _TENSORRT:
+    if is_tensorrt(path):
         from qatkit.engine.tensorrt import open_tensorrt
 
         _leave_gpu_memory()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qatkit.dataset.images import image_size, load_image
-from qatkit.detectnet.clustering import Detections
+from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
@@ -21,8 +21,9 @@ from qatkit.files import make_directory, replacing, write_json, write_text
 from qatkit.graph.model_file import unnamed_classes
 from qatkit.progress import track
 from qatkit.report.drawing import DrawnBox, draw_boxes
-from qatkit.spec import ClasswiseBboxHandlerConfig, Inference
+from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference
 
+_BOX_SCALE, _BOX_OFFSET = 35.0, 0.5  # pixels
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
 
 
@@ -69,16 +70,41 @@ def image_files(place: Path) -> list[Path]:
     return found
 
 
-def infer(engine: Engine, spec: Inference, images: Sequence[Path], results: Path, batch_size: int) -> dict[str, int]:
+def training_spec(spec: Inference, model: Path) -> Experiment | None:
+    """What an inference spec tells of an ONNX or an engine without metadata, in the words of a training spec.
+
+    Its classes, and the units of boxes that TAO's inference takes for granted. None where the spec names no classes,
+    and for the other kinds of models, whose classes are only named by it (see `infer`).
+    """
+    names = spec.inferencer_config.target_classes
+    if not names or model.suffix.lower() in (".tlt", ".hdf5"):
+        return None
+    experiment = Experiment()
+    experiment.model_config.objective_set.bbox.scale = _BOX_SCALE
+    experiment.model_config.objective_set.bbox.offset = _BOX_OFFSET
+    for name in names:
+        experiment.cost_function_config.target_classes.add(name=name)
+    return experiment
+
+
+def infer(
+    engine: Engine,
+    spec: Inference,
+    images: Sequence[Path],
+    results: Path,
+    batch_size: int,
+    *,
+    compat: Compat = "none",
+) -> dict[str, int]:
     """Detect objects in `images`; write what the spec asks for below `results`; return the objects per name.
 
     `images_annotated/<file>` unless `disable_overlay`, `labels/<stem>.txt` with `kitti_dump`, `detections.json`
-    always. Raises UsageError when the spec does not fit the network.
+    always. compat: whose clustering. Raises UsageError when the spec does not fit the network.
     """
     config, handlers = spec.inferencer_config, spec.bbox_handler_config
     _name_classes(engine, config.target_classes)
     _check(engine, spec)
-    params = inference_params(spec, engine.info.classes)
+    params = inference_params(spec, engine.info.classes, compat=compat)
     rendered = set(handlers.postproc_classes or engine.info.classes)
     if not handlers.disable_overlay:
         make_directory(results / "images_annotated")

@@ -29,7 +29,7 @@ def _cases() -> list[dict[str, Any]]:
     return [case for case in golden_data.cases(TOPIC) if (golden_data.ROOT / TOPIC / case["file"]).exists()]
 
 
-CASES = pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 
 
 @CASES
@@ -111,10 +111,12 @@ class Journey:
         return json.loads(path.read_text())
 
 
-@pytest.fixture(scope="module", params=_cases(), ids=lambda case: case["id"])
+@pytest.fixture(scope="module", params=golden_data.params(TOPIC, _cases()))
 def journey(
     request: pytest.FixtureRequest, workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Journey]:
+    if len(request.param["classes"]) != len(CLASSES):
+        pytest.skip(f"the data of these tests have {len(CLASSES)} classes")
     yield Journey(request.param, workspace, tmp_path_factory.mktemp("tao"))
 
 

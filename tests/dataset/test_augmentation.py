@@ -96,15 +96,38 @@ def test_random_colors_are_distributed_as_in_tao(case: dict[str, Any]) -> None:
     np.testing.assert_array_less(np.abs(found - expected.mean(0)).max(0), 1.3 * extent + 1e-4)
 
 
+@golden_data.parametrize(TOPIC, "random_spatial_")
+def test_random_positions_are_distributed_as_in_tao(case: dict[str, Any]) -> None:
+    """600 draws each. The reference's are of TAO's older loader: the same matrices, but that they lead the other way
+    and that the limit of the rotation is in radians."""
+    expected = golden_data.array(TOPIC, case, "matrices")
+    names = [field.name for field in AugmentationConfig.SpatialAugmentation.DESCRIPTOR.fields if field.name in case]
+    limits = AugmentationConfig.SpatialAugmentation(**{name: case[name] for name in names})
+    limits.rotate_rad_max = math.degrees(case["rotate_rad_max"])
+    found = _draws(limits, count=len(expected), size=(case["width"], case["height"]))
+    for sign in (1, -1):  # of the x axis: images that are mirrored, or not
+        ours, theirs = (draws[np.sign(draws[:, 0, 0]) == sign] for draws in (found, expected))
+        assert abs(len(ours) - len(theirs)) <= 5 * math.sqrt(len(expected) / 2)
+        if len(theirs) > 1:
+            error = 5 * np.maximum(theirs.std(0), ours.std(0)) * math.sqrt(2 / min(len(ours), len(theirs))) + 1e-3
+            np.testing.assert_array_less(np.abs(ours.mean(0) - theirs.mean(0)), error)
+            np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=0.25, atol=1e-3)
+            extent = (theirs.max(0) - theirs.min(0)) / 10 + 1e-3
+            assert (ours.min(0) >= theirs.min(0) - extent).all() and (ours.max(0) <= theirs.max(0) + extent).all()
+
+
 def _limits(**values: float) -> AugmentationConfig.SpatialAugmentation:
     return AugmentationConfig.SpatialAugmentation(**{"zoom_min": 1.0, "zoom_max": 1.0, **values})
 
 
 def _draws(
-    limits: AugmentationConfig.SpatialAugmentation, crop: tuple[int, int] = (0, 0), count: int = 200
+    limits: AugmentationConfig.SpatialAugmentation,
+    crop: tuple[int, int] = (0, 0),
+    count: int = 200,
+    size: tuple[int, int] = (64, 48),
 ) -> np.ndarray:
     draw = tf.function(
-        lambda number: augmentation.random_spatial(limits, 64, 48, crop, tf.stack([tf.constant(5, tf.int64), number]))
+        lambda number: augmentation.random_spatial(limits, *size, crop, tf.stack([tf.constant(5, tf.int64), number]))
     )
     return np.stack([draw(tf.constant(number, tf.int64)) for number in range(count)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from qatkit.detectnet.boxes import iou, pairwise_iou
 from tests import golden_data
+
+TOPIC = "07_evaluation"
 
 corners = hnp.arrays(np.float64, (3, 2), elements=st.floats(0, 1000))
 sizes = hnp.arrays(np.float64, (3, 2), elements=st.floats(0, 1000))
@@ -48,10 +52,9 @@ def test_iou_is_symmetric_and_at_most_one(first: NDArray[np.float64], second: ND
     assert ((overlaps >= 0) & (overlaps <= 1 + 1e-9)).all()
 
 
+@golden_data.parametrize(TOPIC, "iou")
 @pytest.mark.parametrize("name, border", [("include", 1), ("half", 0), ("exclude", -1)])
-def test_golden(name: str, border: float) -> None:
-    topic = "07_evaluation"
-    case = {"id": "iou"}
-    one, many = golden_data.array(topic, case, "box"), golden_data.array(topic, case, "boxes")
+def test_golden(case: dict[str, Any], name: str, border: float) -> None:
+    one, many = golden_data.array(TOPIC, case, "box"), golden_data.array(TOPIC, case, "boxes")
     got = pairwise_iou(one[None].astype(np.float64), many.astype(np.float64), border=border)[0]
-    np.testing.assert_allclose(got, golden_data.array(topic, case, f"iou_{name}"), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(got, golden_data.array(TOPIC, case, f"iou_{name}"), rtol=0, atol=1e-6)

@@ -223,7 +223,7 @@ def check(detections: Detections, expected: dict[str, NDArray[Any]]) -> None:
     np.testing.assert_allclose(detections.confidences, expected["det_confidence"], rtol=1e-5, atol=1e-6)
 
 
-@golden_data.parametrize(TOPIC, "eval_", "infer_")
+@golden_data.parametrize(TOPIC, "eval_", "infer_", compat=True)
 def test_golden_compat(case: dict[str, Any]) -> None:
     for detections, expected in golden_frames(case, golden_params(case)):
         check(detections, expected)
@@ -262,7 +262,7 @@ def test_golden_kept_indices(case: dict[str, Any]) -> None:
     np.testing.assert_array_equal(kept[scores[kept] > case["threshold"]], golden_data.array(TOPIC, case, "keep"))
 
 
-@golden_data.parametrize(TOPIC, "spec_mapping")
+@golden_data.parametrize(TOPIC, "spec_mapping", compat=True)
 def test_golden_spec_mapping(case: dict[str, Any]) -> None:
     params = ClusteringParams.from_spec(ClusteringConfig(**case["spec"]), compat="tao-evaluate")
     effective = case["effective"]

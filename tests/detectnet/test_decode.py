@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from qatkit.dataset.augmentation import transform_boxes
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
 from tests import golden_data
@@ -52,6 +53,24 @@ def test_golden(case: dict[str, Any]) -> None:
     boxes = decode(prediction.reshape(frames, classes * sides, height, width), grid_of(case))
     expected = golden_data.array(TOPIC, case, "bbox_absolute").transpose(0, 1, 3, 4, 2)
     np.testing.assert_allclose(boxes, expected, rtol=0, atol=1e-3)
+
+
+@golden_data.parametrize(TOPIC, "case")
+def test_golden_transformed(case: dict[str, Any]) -> None:
+    """The reference moves two corners of each box, augmentation all four: the same where nothing rotates, else their
+    box lies in ours."""
+    boxes = golden_data.array(TOPIC, case, "bbox_absolute").transpose(0, 1, 3, 4, 2)
+    expected = golden_data.array(TOPIC, case, "bbox_absolute_transformed").transpose(0, 1, 3, 4, 2)
+    for frame, matrix in enumerate(golden_data.array(TOPIC, case, "spatial_matrix")):
+        inverse = np.linalg.inv(matrix.astype(np.float64)).astype(np.float32)
+        found = transform_boxes(boxes[frame].reshape(-1, 4), inverse).numpy()
+        theirs = expected[frame].reshape(-1, 4)
+        error = 1e-3 + 1e-4 * np.abs(theirs)
+        if matrix[0, 1] == matrix[1, 0] == 0:
+            assert (np.abs(found - theirs) <= error).all()
+        else:
+            assert (found[:, :2] <= theirs[:, :2] + error[:, :2]).all()
+            assert (found[:, 2:] >= theirs[:, 2:] - error[:, 2:]).all()
 
 
 @golden_data.parametrize(TOPIC, "roundtrip")

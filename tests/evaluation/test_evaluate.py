@@ -204,7 +204,7 @@ def golden_found(case: dict[str, Any], name: str, frame: int) -> Detections:
     return Detections.of(boxes.reshape(-1, 4), confidences, confidences, np.ones(len(boxes), np.int64))
 
 
-@golden_data.parametrize(TOPIC, "case")
+@golden_data.parametrize(TOPIC, "case", compat=True)
 @pytest.mark.parametrize("mode", ApMode)
 def test_golden_with_taos_formulas(case: dict[str, Any], mode: ApMode) -> None:
     result = golden_result(case, mode, tao_formulas=True)

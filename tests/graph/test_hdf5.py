@@ -23,7 +23,7 @@ def _cases() -> list[dict[str, Any]]:
     return [case for case in golden_data.cases(TOPIC) if (golden_data.ROOT / TOPIC / case["file"]).exists()]
 
 
-CASES = pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 
 
 @CASES

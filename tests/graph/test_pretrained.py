@@ -15,6 +15,7 @@ from tests import golden_data
 from tests.graph.keras_files import layer_weights, tiny_description, tiny_weights, write_keras_file
 from tests.graph.networks import tiny_network
 
+WEIGHTS = sorted((golden_data.ROOT / "12_hdf5").glob("*.weights.h5"))
 HEADS = ("output_bbox/kernel", "output_bbox/bias", "output_cov/kernel", "output_cov/bias")
 
 
@@ -46,7 +47,8 @@ def test_every_layer_but_the_heads_is_loaded(tmp_path: Path, kind: str) -> None:
         expected = fresh if name in HEADS else source
         np.testing.assert_array_equal(array, expected.weights[name])
     assert {row.status for row in report.rows} == {"loaded"}
-    assert report.summary() == f"{path}: weights of 6 of 6 layers loaded"
+    skipped = "; skipped in the file: output_bbox, output_cov"
+    assert report.summary() == f"{path}: weights of 6 of 6 layers loaded{skipped}"
 
 
 def test_layers_that_are_missing_or_of_another_shape(tmp_path: Path) -> None:
@@ -83,15 +85,12 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
         load_backbone(tiny_network(), write_keras_file(tmp_path / "w.h5", {"conv1": {}}))
 
 
-@pytest.mark.skipif(
-    not (golden_data.ROOT / "12_hdf5" / "resnet10_fp32.weights.h5").exists(), reason="no reference files"
-)
-def test_weights_of_the_original_fit_its_own_model() -> None:
-    root = golden_data.ROOT / "12_hdf5"
-    model = read_model(root / "resnet10_fp32.hdf5")
+@pytest.mark.parametrize("path", WEIGHTS or [pytest.param(None, marks=pytest.mark.skip(reason="no reference files"))])
+def test_weights_of_the_original_fit_its_own_model(path: Path) -> None:
+    model = read_model(path.with_name(path.name.replace(".weights.h5", ".hdf5")))
     zeros = model.graph.with_weights({name: np.zeros_like(array) for name, array in model.graph.weights.items()})
-    graph, report = load_backbone(zeros, root / "resnet10_fp32.weights.h5")
-    assert len(report.layers("loaded")) == len(report.rows) == 26
+    graph, report = load_backbone(zeros, path)
+    assert len(report.layers("loaded")) == len(report.rows) > 0
     for name, array in graph.weights.items():
         if name not in HEADS:
             np.testing.assert_array_equal(array, model.graph.weights[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from qatkit.spec import ModelConfig
 from tests import golden_data
 
 TOPIC = "08_prune"
-_BUILT = {"detectnet_resnet18": ("resnet", 18), "detectnet_mobilenet_v2": ("mobilenet_v2", 18)}
+_BUILT = re.compile(r"detectnet_(.*?[a-z](?:_v[12]|_b0)?)(\d*)(?:_[a-z_]+)?")
 
 
 @cache
@@ -31,16 +32,25 @@ def network(model: str) -> Graph:
     """The float network called `model` with its weights; quantizers are passed."""
     entry = models()[model]
     if "keras_config" not in entry:
-        return _built(model.removesuffix("_qat"), entry["weight_seed"])
+        return _built(model, entry)
     found = read_network(entry["keras_config"])
     return with_weights(found.name, found.nodes, found.outputs, entry["weight_seed"])
 
 
-def _built(model: str, seed: int) -> Graph:
-    arch, depth = _BUILT[model]
-    config = ModelConfig(arch=arch, num_layers=depth, use_batch_norm=True, all_projections=True)
-    graph = build(config, (64, 96, 3), 2, seed=0)
-    return with_weights(graph.name, graph.nodes, graph.outputs, seed)
+def _built(model: str, entry: dict[str, Any]) -> Graph:
+    """The network of a listing without description, by its name and its layers: `detectnet_resnet18_qat`."""
+    found, layers = _BUILT.fullmatch(model), entry["inbound"]
+    assert found is not None, model
+    config = ModelConfig(
+        arch=found[1],
+        num_layers=int(found[2] or 18),
+        use_batch_norm=any("bn" in name for name in layers),
+        use_pooling=any("pool" in name for name in layers),
+        all_projections="block_1b_conv_shortcut" in layers,
+    )
+    classes = entry["weight_shapes"]["output_cov"][0][-1]
+    graph = build(config, (64, 96, 3), classes, seed=0)
+    return with_weights(graph.name, graph.nodes, graph.outputs, entry["weight_seed"])
 
 
 def with_weights(

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qatkit.errors import UsageError
+from qatkit.errors import QatkitError, UsageError
 from qatkit.graph import nodes
-from qatkit.graph.build import BACKBONES
 from qatkit.graph.builder import Builder
 from qatkit.graph.nodes import Graph
 from qatkit.pruning.prune import LayerRow, PruneOptions, prune, prune_to_ratio
@@ -19,11 +18,14 @@ from tests.pruning.keras_models import TOPIC, models, network
 
 
 def _cases() -> list[dict[str, Any]]:
-    known = [case for case in golden_data.cases(TOPIC) if "threshold" in case]
-    return [case for case in known if "mobilenet_v2" in BACKBONES or "mobilenet_v2" not in case["model"]]
+    return [case for case in golden_data.cases(TOPIC) if "threshold" in case and "error" not in case]
 
 
-CASES = pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+def _failures() -> list[dict[str, Any]]:
+    return [case for case in golden_data.cases(TOPIC) if "threshold" in case and "error" in case]
+
+
+CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 
 
 def options_of(case: dict[str, Any]) -> PruneOptions:
@@ -67,7 +69,27 @@ def test_pruned_weights_are_those_of_the_reference(case: dict[str, Any]) -> None
         np.testing.assert_array_equal(result.graph.weights[key], golden_data.array(TOPIC, case, name))
 
 
-@pytest.mark.parametrize("model", [name for name in models() if "detectnet_mobilenet" not in name])
+@pytest.mark.parametrize("case", golden_data.params(TOPIC, _failures()))
+def test_what_the_reference_cannot_prune_is_pruned_or_refused(case: dict[str, Any]) -> None:
+    try:
+        result = prune(network(case["model"]), options_of(case))
+    except QatkitError as error:
+        assert str(error).isprintable()
+    else:
+        assert 0 < result.graph.params <= result.params_before
+
+
+@golden_data.parametrize(TOPIC, "weights_")
+def test_the_weights_follow_the_rule_of_the_vectors(case: dict[str, Any]) -> None:
+    graph = network(case["model"])
+    for name in case["arrays"]:
+        _, layer, index = name.split("/")
+        if layer in graph:
+            found = graph.weights[graph[layer].weight_names()[int(index)]]
+            np.testing.assert_allclose(found, golden_data.array(TOPIC, case, name), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("model", models())
 def test_the_networks_have_the_weights_of_the_vectors(model: str) -> None:
     graph = network(model)
     for layer, values in models()[model]["first_values"].items():

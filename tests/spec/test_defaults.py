@@ -34,6 +34,8 @@ HANDLERS = "bbox_handler_config.classwise_bbox_handler_config"
             lambda spec: spec.augmentation_config.spatial_augmentation.rotate_probability,
             0.25,
         ),
+        ("model_config.arch", lambda spec: spec.model_config.arch, "resnet"),
+        ('model_config.arch = "vgg"', lambda spec: spec.model_config.arch, "vgg"),
         ("", lambda spec: spec.model_config.num_layers, 18),
         ("model_config.num_layers = 34", lambda spec: spec.model_config.num_layers, 34),
         ("", lambda spec: spec.evaluation_config.first_validation_epoch, 1),

@@ -78,6 +78,14 @@ def test_table_names_real_fields(kind: str) -> None:
             (f"{IMAGE}.min_bbox_height = 2",),
             [f"{IMAGE}: boxes below min_bbox_width or min_bbox_height are dropped in training; TAO keeps them"],
         ),
+        (
+            ('model_config.arch = "darknet"', "model_config.num_layers = 19"),
+            [f"{IMAGE}.output_image_height: 48 is no multiple of 32, the stride of darknet; DeepStream shifts boxes"],
+        ),
+        (
+            ('model_config.arch = "darknet"', "model_config.load_graph = true"),
+            [],  # the file decides
+        ),
         ((f"{SPATIAL}.vflip_probability = 0.5",), [f"{SPATIAL}.vflip_probability is applied; TAO ignores it"]),
         (
             (f"{SPATIAL}.rotate_rad_max = 5",),
