@@ -70,9 +70,8 @@ def test_all_errors_and_warnings(write: Write) -> None:
     text = EXPERIMENT.replace("0.05", "7").replace("0.4", "9").replace("num_epochs: 4", "enable_qat: true")
     text = text.replace("output_image_height: 48", "output_image_height: 50")
     text = text.replace('target_class_mapping { key: "car"', 'target_class_mapping { key: "bus" value: "bus" } #')
-    text = text.replace('arch: "resnet"', "dropout_rate: 0.5").replace(
-        'key: "car" value: 0.5', 'key: "van" value: 0.5'
-    )
+    text = text.replace('arch: "resnet"', 'arch: "lenet" dropout_rate: 0.5')
+    text = text.replace('key: "car" value: 0.5', 'key: "van" value: 0.5')
     path = write("spec.txt", text)
     report = check(path)
     assert [line.removeprefix(f"{path}: ").split(" ")[0] for line in report.errors] == [
