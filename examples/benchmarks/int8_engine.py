@@ -28,6 +28,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from qatkit.engine.int8_blocks import ConvBlock
 from qatkit.engine.int8_lowering import codes_of, lower
 from qatkit.engine.int8_scheme import Int8Scheme, from_qdq
+from qatkit.engine.int8_writer import MIDDLE
 from qatkit.engine.onnx_graph import non_negative, parse
 from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
 from qatkit.evaluation.speed import images_per_second
@@ -36,6 +37,7 @@ from qatkit.graph.build import build
 from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph
 from qatkit.pruning.prune import PruneOptions, prune_to_ratio
+from qatkit.quantization.folding import CODE_MAX
 from qatkit.spec import ModelConfig
 
 Array = NDArray[Any]
@@ -43,8 +45,6 @@ Array = NDArray[Any]
 SHAPE = (544, 960, 3)
 CLASSES = ("car", "person", "bicycle")
 DEPTHS = (18, 34)
-CODE_MAX = 127
-MIDDLE = 128
 
 
 def detector(depth: int) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,13 +57,14 @@ def qlinear_conv(writer: IntegerWriter, conv: Op, operands: Operands, scale: flo
 
 
 def denser(
-    writer: IntegerWriter, conv: Op, operands: Operands, size: tuple[int, int] | None, output: tuple[int, int] | None
+    writer: IntegerWriter, conv: Op, operands: Operands, sizes: Mapping[str, tuple[int, int]]
 ) -> tuple[Op, Operands]:
     """A convolution of stride 2 over the channels of an image, as one of stride 1 over 2x2 pixels side by side.
 
     The same sums, with zeros in the kernel; twice as fast over 3 channels, of which kernels can fill no register.
-    size, output: rows and columns of what it reads and makes. Other convolutions are returned as they are.
+    sizes: tensor -> rows and columns, where they are known. Other convolutions are returned as they are.
     """
+    size, output = sizes.get(conv.inputs[0]), sizes.get(conv.output)
     codes = operands.kernel.codes
     plain = conv.get("group", 1) == 1 and list(conv.get("dilations", [1, 1])) == [1, 1]
     if not plain or list(conv.get("strides", [1, 1])) != [2, 2] or codes.shape[1] > _FEW_CHANNELS:

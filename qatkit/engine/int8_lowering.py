@@ -15,7 +15,7 @@ sum, some thousandths of a code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -152,7 +152,7 @@ class _Lowering:
             self._rounded_block(block)
             return
         scale, zero = self.scheme.scales[block.end], self._zero(block.end)
-        conv, operands = self._denser(block.conv)
+        conv, operands = denser(self.writer, block.conv, self._operands(block.conv), self.sizes)
         result = qlinear_conv(self.writer, conv, operands, scale, zero)
         codes = self.writer.clamp(result, zero, limit, codes_of(block.end))
         self.codes[block.end] = Codes(codes, scale, zero)
@@ -180,25 +180,24 @@ class _Lowering:
             source, kernel = signed_parts(self.writer, source, kernel)
         return Operands(source, kernel, _bias(self.graph.constants, conv, len(kernel.scale)))
 
-    def _denser(self, conv: Op) -> tuple[Op, Operands]:
-        sizes = self.sizes.get(conv.inputs[0]), self.sizes.get(conv.output)
-        return denser(self.writer, conv, self._operands(conv), *sizes)
-
     def _rounded_block(self, block: ConvBlock) -> None:
         """A block whose result is rounded once, after sum and activation in float."""
-        writer, end = self.writer, codes_of(block.end)
-        scale, zero = self.scheme.scales[block.end], self._zero(block.end)
-        if not can_unroll(block.conv):
-            self._round(self._finished(block, self._float_products(block.conv)), block.end)
-            return
-        unrolled = UnrolledConv(writer, block.conv, self._operands(block.conv))
-        bands = unrolled.bands(self.sizes.get(block.conv.output))
-        results = [self._finished(block, unrolled.products(band), band) for band in bands]
+        results = [self._finished(block, products, band) for products, band in self._products(block.conv)]
         if len(results) == 1:
-            self.codes[block.end] = writer.quantize(results[0], scale, zero, end)
+            self._round(results[0], block.end)
             return
-        parts = [writer.quantize(result, scale, zero).tensor for result in results]
-        self.codes[block.end] = Codes(writer.op("Concat", parts, end, axis=1), scale, zero)
+        scale, zero = self.scheme.scales[block.end], self._zero(block.end)
+        parts = [self.writer.quantize(result, scale, zero).tensor for result in results]
+        self.codes[block.end] = Codes(self.writer.op("Concat", parts, codes_of(block.end), axis=1), scale, zero)
+
+    def _products(self, conv: Op) -> Iterator[tuple[str, Band | None]]:
+        """Convolution and bias as float [B, h, w, c]: all of it, or its bands of rows."""
+        if not can_unroll(conv):
+            yield self._float_products(conv), None
+            return
+        unrolled = UnrolledConv(self.writer, conv, self._operands(conv))
+        for band in unrolled.bands(self.sizes.get(conv.output)):
+            yield unrolled.products(band), band
 
     def _finished(self, block: ConvBlock, products: str, band: Band | None = None) -> str:
         """Sum and activation of a block, or of a band of its rows; float [B, h, w, c], before its only rounding."""

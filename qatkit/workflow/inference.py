@@ -18,12 +18,11 @@ from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.errors import DataError, UsageError
 from qatkit.files import make_directory, replacing, write_json, write_text
-from qatkit.graph.model_file import unnamed_classes
+from qatkit.graph.model_file import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, unnamed_classes
 from qatkit.progress import track
 from qatkit.report.drawing import DrawnBox, draw_boxes
 from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference
 
-_BOX_SCALE, _BOX_OFFSET = 35.0, 0.5  # pixels
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
 
 
@@ -80,8 +79,8 @@ def training_spec(spec: Inference, model: Path) -> Experiment | None:
     if not names or model.suffix.lower() in (".tlt", ".hdf5"):
         return None
     experiment = Experiment()
-    experiment.model_config.objective_set.bbox.scale = _BOX_SCALE
-    experiment.model_config.objective_set.bbox.offset = _BOX_OFFSET
+    experiment.model_config.objective_set.bbox.scale = DEFAULT_BOX_SCALE
+    experiment.model_config.objective_set.bbox.offset = DEFAULT_BOX_OFFSET
     for name in names:
         experiment.cost_function_config.target_classes.add(name=name)
     return experiment
