@@ -83,10 +83,13 @@ class IntegerWriter:
         return Codes(self.clamp(rounded, zero, output=output), scale, zero)
 
     def clamp(self, codes: str, zero: int, limit: int = CODE_MAX, output: str = "") -> str:
-        """Keep codes within -127..127, or 0..limit: saturation alone stops at -128 and 255."""
+        """Keep codes within -127..127, or 0..limit: saturation alone stops at -128 and 255.
+
+        As Clip: ONNX Runtime has Min and Max of uint8 only since 1.24, which does not exist for Python 3.10.
+        """
         if zero == 0:
-            return self.op("Min", [codes, self.constant(np.uint8(limit))], output)
-        return self.op("Max", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))], output)
+            return self.op("Clip", [codes, "", self.constant(np.uint8(limit))], output)
+        return self.op("Clip", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))], output)
 
     def rows(self, codes: Codes, band: Band | None) -> Codes:
         """A band of the rows of `codes`; without one, all."""
