@@ -22,7 +22,6 @@ def evaluate(
     images: np.ndarray,
     ranges: Mapping[str, float] | None = None,
     kernels: Collection[str] = (),
-    integer_bias: Collection[str] = (),
 ) -> Tensors:
     """Node name -> output [B, h, w, c].
 
@@ -40,7 +39,7 @@ def evaluate(
             scale = _scale_of(graph, node.inputs[0], scales)
             if node.name in kernels:
                 assert scale is not None, f"{node.name} is to read integers, but its input has no range"
-                value = _integer_convolution(graph, node, inputs[0], scale, node.name in integer_bias)
+                value = _integer_convolution(graph, node, inputs[0], scale)
             else:
                 value = convolve(node, inputs[0], graph.weight(node.name, "kernel").astype(np.float64))
                 value = value + _bias(graph, node)
@@ -64,17 +63,12 @@ def _bias(graph: n.Graph, node: Any) -> np.ndarray:
     return graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else np.zeros(())
 
 
-def _integer_convolution(
-    graph: n.Graph, node: Any, x: np.ndarray, scale: np.float64, integer_bias: bool
-) -> np.ndarray:
+def _integer_convolution(graph: n.Graph, node: Any, x: np.ndarray, scale: np.float64) -> np.ndarray:
     codes, weight_scale = weight_codes(graph.weight(node.name, "kernel"), channel_axis(node))
     integers = np.rint(x / scale)
     assert np.allclose(integers * scale, x)
-    unit = scale * weight_scale.astype(np.float64)
-    bias = _bias(graph, node)
-    if integer_bias:
-        bias = np.rint(bias / unit) * unit
-    return convolve(node, integers.astype(np.int64), codes.astype(np.int64)) * unit + bias
+    sums = convolve(node, integers.astype(np.int64), codes.astype(np.int64))
+    return sums * (scale * weight_scale.astype(np.float64)) + _bias(graph, node)
 
 
 def convolve(node: Any, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:

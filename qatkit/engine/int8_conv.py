@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.engine.int8_bias import IntegerSums
 from qatkit.engine.int8_scheme import Kernel
 from qatkit.engine.int8_writer import MICROSOFT, Band, Codes, IntegerWriter, product_name
 from qatkit.engine.onnx_graph import Op
 
-# QLinearConv's bias is int32; one above this would not leave room for the products.
-_BIAS_MAX = 2**30
 _LAST = np.iinfo(np.int64).max
 # Windows in work at once: what the second-level cache of a core holds, roughly.
 _BAND_BYTES = 2**20
@@ -30,57 +29,64 @@ class Operands:
     bias: NDArray[np.float32]
 
 
-def signed_parts(writer: IntegerWriter, source: Codes, kernel: Kernel) -> tuple[Codes, Kernel]:
-    """A signed tensor as max(x, 0) and max(-x, 0), side by side in the channels, and the kernel that fits.
+def signed_parts(writer: IntegerWriter, source: Codes, kernel: NDArray[np.int8]) -> tuple[Codes, NDArray[np.int8]]:
+    """A signed tensor as max(x, 0) and max(-x, 0), side by side in the channels, and the kernel O I kh kw that fits.
 
     Codes of 0..127 on both sides, where those up to 255 would overflow the int16 sums of CPUs without VNNI.
     """
     values = writer.dequantize(source)
     parts = [writer.quantize(part, source.scale, 0).tensor for part in (values, writer.op("Neg", [values]))]
-    both = Kernel(np.concatenate([kernel.codes, -kernel.codes], axis=1), kernel.scale)
+    both = np.concatenate([kernel, -kernel], axis=1)
     return Codes(writer.op("Concat", parts, axis=3), source.scale, 0), both
 
 
-def qlinear_conv(writer: IntegerWriter, conv: Op, operands: Operands, scale: float, zero: int) -> str:
-    """Convolution, bias and rounding to codes of `scale` and `zero` in one operation; saturated at 0 and 255."""
-    source = operands.source
-    bias, kernel = _integer_bias(operands)
+def qlinear_conv(
+    writer: IntegerWriter, conv: Op, source: Codes, kernel: NDArray[np.int8], sums: IntegerSums, zero: int
+) -> str:
+    """Sums, bias and rounding to codes of `zero` in one operation, `sums.shift` too high; saturated at 0 and 255.
+
+    kernel: the codes of `sums`, or what `signed_parts` and `denser` made of them. `sums.step` holds all the scales.
+    """
+    one = writer.constant(np.float32(1))
     inputs = [
         source.tensor,
-        *writer.parameters(source.scale, source.zero),
-        *_weights(writer, kernel.codes, kernel.scale),
-        *writer.parameters(scale, zero),
-        writer.constant(bias),
+        *(one, writer.constant(np.uint8(source.zero))),
+        *_weights(writer, kernel, sums.step),
+        *(one, writer.constant(np.uint8(zero))),
+        writer.constant(sums.bias),
     ]
     name = product_name(conv.output)
     return writer.op("QLinearConv", inputs, domain=MICROSOFT, name=name, channels_last=1, **conv.attributes)
 
 
 def denser(
-    writer: IntegerWriter, conv: Op, operands: Operands, sizes: Mapping[str, tuple[int, int]]
-) -> tuple[Op, Operands]:
+    writer: IntegerWriter,
+    conv: Op,
+    source: Codes,
+    kernel: NDArray[np.int8],
+    sizes: Mapping[str, tuple[int, int]],
+) -> tuple[Op, Codes, NDArray[np.int8]]:
     """A convolution of stride 2 over the channels of an image, as one of stride 1 over 2x2 pixels side by side.
 
     The same sums, with zeros in the kernel; twice as fast over 3 channels, of which kernels can fill no register.
     sizes: tensor -> rows and columns, where they are known. Other convolutions are returned as they are.
     """
     size, output = sizes.get(conv.inputs[0]), sizes.get(conv.output)
-    codes = operands.kernel.codes
     plain = conv.get("group", 1) == 1 and list(conv.get("dilations", [1, 1])) == [1, 1]
-    if not plain or list(conv.get("strides", [1, 1])) != [2, 2] or codes.shape[1] > _FEW_CHANNELS:
-        return conv, operands
+    if not plain or list(conv.get("strides", [1, 1])) != [2, 2] or kernel.shape[1] > _FEW_CHANNELS:
+        return conv, source, kernel
     if size is None or output is None or size[0] % 2 or size[1] % 2:
-        return conv, operands
+        return conv, source, kernel
     pads = conv.get("pads", [0, 0, 0, 0])
     before = [(pads[axis] + 1) // 2 for axis in (0, 1)]
-    last = [(codes.shape[2 + axis] - 1 - pads[axis]) // 2 for axis in (0, 1)]
+    last = [(kernel.shape[2 + axis] - 1 - pads[axis]) // 2 for axis in (0, 1)]
     after = [output[axis] - size[axis] // 2 + last[axis] for axis in (0, 1)]
     if min(after) < 0:
-        return conv, operands
-    kernel = replace(operands.kernel, codes=_of_pairs(codes, before, last, pads))
-    attributes = {"kernel_shape": list(kernel.codes.shape[2:]), "pads": [*before, *after], "strides": [1, 1]}
-    source = replace(operands.source, tensor=_side_by_side(writer, operands.source.tensor, size, codes.shape[1]))
-    return replace(conv, attributes=attributes), replace(operands, source=source, kernel=kernel)
+        return conv, source, kernel
+    pairs = _of_pairs(kernel, before, last, pads)
+    attributes = {"kernel_shape": list(pairs.shape[2:]), "pads": [*before, *after], "strides": [1, 1]}
+    source = replace(source, tensor=_side_by_side(writer, source.tensor, size, kernel.shape[1]))
+    return replace(conv, attributes=attributes), source, pairs
 
 
 def _of_pairs(
@@ -103,27 +109,14 @@ def _of_pairs(
 def _side_by_side(writer: IntegerWriter, image: str, size: tuple[int, int], channels: int) -> str:
     """[B, 2h, 2w, c] -> [B, h, w, 4c], in the order row, column, channel."""
     rows, columns = size[0] // 2, size[1] // 2
-    split = writer.op("Reshape", [image, writer.constant(np.array([-1, rows, 2, columns, 2 * channels]))])
-    turned = writer.op("Transpose", [split], perm=[0, 1, 3, 2, 4])
-    return writer.op("Reshape", [turned, writer.constant(np.array([-1, rows, columns, 4 * channels]))])
+    # Pairs of columns are side by side already; a row of pairs of rows holds first the upper, then the lower one.
+    pairs = writer.op("Reshape", [image, writer.constant(np.array([-1, rows, 2 * columns, 2 * channels]))])
+    both = [writer.columns(pairs, start, start + columns) for start in (0, columns)]
+    return writer.op("Concat", both, axis=3)
 
 
 def _weights(writer: IntegerWriter, codes: NDArray[np.int8], scale: NDArray[np.float32]) -> list[str]:
     return [writer.constant(codes), writer.constant(scale), writer.constant(np.zeros(len(scale), np.int8))]
-
-
-def _integer_bias(operands: Operands) -> tuple[NDArray[np.int32], Kernel]:
-    """The bias in units of source.scale * kernel.scale, which a unit of the integer sum stands for.
-
-    A channel whose weights are so small that its bias would not fit gets a larger scale: its weights vanish beside
-    the bias, as they do in the sum.
-    """
-    kernel, unit, bias = operands.kernel, np.float64(np.float32(operands.source.scale)), operands.bias
-    smallest = np.abs(bias.astype(np.float64)) / (unit * _BIAS_MAX)
-    scale = np.maximum(kernel.scale, smallest.astype(np.float32))
-    ratio = (kernel.scale.astype(np.float64) / scale).reshape(-1, 1, 1, 1)
-    integers = np.rint(bias / (unit * scale)).astype(np.int32)
-    return integers, Kernel(np.rint(kernel.codes * ratio).astype(np.int8), scale)
 
 
 def can_unroll(conv: Op) -> bool:

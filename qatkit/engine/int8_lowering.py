@@ -7,10 +7,10 @@ Its fast kernels multiply uint8 activations (NHWC) with int8 weights. So codes a
   pair of products 2 * 127 * 127 overflows the int16 sums of CPUs without VNNI; what exceeds 127 is clamped;
 - uint8 1..255 with zero point 128 elsewhere; CPUs without VNNI get positive and negative part side by side.
 
-A kernel Conv (+ ReLU) becomes QLinearConv. A kernel with a sum or with another activation has to be rounded once,
-after those: MatMulIntegerToFloat adds up its products over the unrolled windows; sum, activation and rounding follow
-in float. Both are TensorRT's arithmetic, but for the bias of QLinearConv, which is rounded to a unit of the integer
-sum, some thousandths of a code.
+A kernel Conv (+ ReLU) becomes QLinearConv, its bias made of integers (`int8_bias`). A kernel with a sum or another
+activation has to be rounded once, after those: MatMulIntegerToFloat adds up its products over the unrolled windows;
+bias, sum, activation and rounding follow in float. Both are TensorRT's arithmetic: an integer sum, scaled, a bias in
+float, one rounding.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from qatkit.engine.int8_bias import UINT8_MAX, IntegerSums, integer_sums
 from qatkit.engine.int8_blocks import ConvBlock
 from qatkit.engine.int8_conv import Operands, UnrolledConv, can_unroll, denser, qlinear_conv, signed_parts
-from qatkit.engine.int8_scheme import Int8Scheme
+from qatkit.engine.int8_scheme import Int8Scheme, Kernel
 from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Band, Codes, IntegerWriter
 from qatkit.engine.onnx_graph import Op, clip_bounds, non_negative, sizes
 from qatkit.quantization.folding import CODE_MAX
@@ -148,14 +149,38 @@ class _Lowering:
 
     def _block(self, block: ConvBlock) -> None:
         limit = self._saturation(block)
-        if limit is None:
+        sums = None if limit is None else self._integer_sums(block, limit)
+        if limit is None or sums is None:
             self._rounded_block(block)
-            return
-        scale, zero = self.scheme.scales[block.end], self._zero(block.end)
-        conv, operands = denser(self.writer, block.conv, self._operands(block.conv), self.sizes)
-        result = qlinear_conv(self.writer, conv, operands, scale, zero)
-        codes = self.writer.clamp(result, zero, limit, codes_of(block.end))
-        self.codes[block.end] = Codes(codes, scale, zero)
+        else:
+            self._saturated_block(block, sums, limit)
+
+    def _integer_sums(self, block: ConvBlock, limit: int) -> IntegerSums | None:
+        """Convolution and bias of a block in integers; None where they are better added in float."""
+        kernel, conv = self.scheme.kernels[block.conv.output], block.conv
+        source, end = (np.float64(np.float32(self.scheme.scales[name])) for name in (conv.inputs[0], block.end))
+        bias = _bias(self.graph.constants, conv, len(kernel.scale)).astype(np.float64)
+        # Signed codes fill uint8, and leave no room for a shift.
+        room_from = limit if self._zero(block.end) == 0 else UINT8_MAX
+        return integer_sums(kernel.codes, kernel.scale * (source / end), bias / end, room_from)
+
+    def _saturated_block(self, block: ConvBlock, sums: IntegerSums, limit: int) -> None:
+        """A block that is a convolution, rounding, and saturation at `limit`."""
+        writer, zero = self.writer, self._zero(block.end)
+        source, kernel = self._unsigned(block.conv, sums.codes)
+        conv, source, kernel = denser(writer, block.conv, source, kernel, self.sizes)
+        codes = qlinear_conv(writer, conv, source, kernel, sums, zero)
+        if sums.shift.any():
+            codes = writer.lowered(codes, sums.shift, self.sizes.get(block.conv.output, (1, 1))[1])
+        codes = writer.clamp(codes, zero, limit, codes_of(block.end))
+        self.codes[block.end] = Codes(codes, self.scheme.scales[block.end], zero)
+
+    def _unsigned(self, conv: Op, kernel: NDArray[np.int8]) -> tuple[Codes, NDArray[np.int8]]:
+        """The image of `conv` and its kernel in a form that this CPU multiplies exactly."""
+        source = self.codes[conv.inputs[0]]
+        if source.zero == 0 or self.wide_codes:
+            return source, kernel
+        return signed_parts(self.writer, source, kernel)
 
     def _saturation(self, block: ConvBlock) -> int | None:
         """The largest code of a block whose activation is saturation at 0 and at that code; else None."""
@@ -175,10 +200,9 @@ class _Lowering:
         return self.codes[conv.inputs[0]].zero == 0 or self.wide_codes or conv.get("group", 1) == 1
 
     def _operands(self, conv: Op) -> Operands:
-        source, kernel = self.codes[conv.inputs[0]], self.scheme.kernels[conv.output]
-        if source.zero != 0 and not self.wide_codes:
-            source, kernel = signed_parts(self.writer, source, kernel)
-        return Operands(source, kernel, _bias(self.graph.constants, conv, len(kernel.scale)))
+        scale = self.scheme.kernels[conv.output].scale
+        source, codes = self._unsigned(conv, self.scheme.kernels[conv.output].codes)
+        return Operands(source, Kernel(codes, scale), _bias(self.graph.constants, conv, len(scale)))
 
     def _rounded_block(self, block: ConvBlock) -> None:
         """A block whose result is rounded once, after sum and activation in float."""
@@ -214,10 +238,13 @@ class _Lowering:
 
     def _float_products(self, conv: Op) -> str:
         """Few products per sum (a depthwise kernel): float32 adds the integers exactly. [B, h, w, c]."""
-        kernel = self.scheme.kernels[conv.output]
-        inputs = [self._values(conv.inputs[0]), self.writer.constant(kernel.values)]
-        inputs.append(self.writer.constant(_bias(self.graph.constants, conv, len(kernel.scale))))
-        return self.writer.to_nhwc(self.writer.op("Conv", inputs, **conv.attributes))
+        codes, kernel = self.codes[conv.inputs[0]], self.scheme.kernels[conv.output]
+        turned = Codes(self.writer.to_nchw(codes.tensor), 1.0, codes.zero)
+        inputs = [self.writer.dequantize(turned), self.writer.constant(kernel.codes.astype(np.float32))]
+        sums = self.writer.to_nhwc(self.writer.op("Conv", inputs, **conv.attributes))
+        unit = self.writer.constant(np.float32(codes.scale) * kernel.scale)
+        bias = self.writer.constant(_bias(self.graph.constants, conv, len(kernel.scale)))
+        return self.writer.op("Add", [self.writer.op("Mul", [sums, unit]), bias])
 
 
 def _bias(constants: Mapping[str, NDArray[np.float32]], conv: Op, channels: int) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from qatkit import progress
 from qatkit.engine.base import Array, ModelInfo
+from qatkit.engine.int8_bias import UINT8_MAX, integer_sums
 from qatkit.engine.int8_conv import Operands, UnrolledConv, qlinear_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
@@ -87,6 +88,8 @@ def open_session(model: onnx.ModelProto, threads: int = 0, *, optimized: Path | 
     options.log_severity_level = 3
     # Its own Q/DQ rewriting would round biases and sums in ways TensorRT does not.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # Threads that wait for more work would take the cores from the session that runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     try:
@@ -232,8 +235,10 @@ def wide_codes_are_exact() -> bool:
     first, second = (Op("Conv", ("x", "w"), (name,), {"kernel_shape": [3, 3]}) for name in "yz")
     full = float(127 * 127 * channels * 9)
     writer.op("Identity", [UnrolledConv(writer, first, operands).products()], "sums")
-    # A scale at which the sum is 100 codes above the zero point.
-    writer.op("Identity", [qlinear_conv(writer, second, operands, full / 100, MIDDLE)], "codes")
+    # The sum is 100 codes above the zero point.
+    sums = integer_sums(kernel.codes, np.full(filters, 100 / full), np.zeros(filters), UINT8_MAX)
+    assert sums is not None  # there is no bias
+    writer.op("Identity", [qlinear_conv(writer, second, source, kernel.codes, sums, MIDDLE)], "codes")
     image = helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 8, 8, channels])
     outputs = [
         helper.make_tensor_value_info("sums", TensorProto.FLOAT, None),
@@ -242,5 +247,5 @@ def wide_codes_are_exact() -> bool:
     body = helper.make_graph(writer.nodes, "probe", [image], outputs, list(writer.constants.values()))
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     session = open_session(helper.make_model(body, opset_imports=opsets, ir_version=8), threads=1)
-    sums, codes = session.run(None, {"x": np.full((1, 8, 8, channels), 255, np.uint8)})
-    return bool((sums == full).all() and (codes == MIDDLE + 100).all())
+    products, codes = session.run(None, {"x": np.full((1, 8, 8, channels), 255, np.uint8)})
+    return bool((products == full).all() and (codes == MIDDLE + 100).all())

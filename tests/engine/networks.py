@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +17,7 @@ from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph import nodes as n
+from qatkit.quantization.folding import biases_on_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from tests.networks import Net, residual
 from tests.quantization import test_placement as blocks
@@ -122,11 +122,11 @@ class Exported:
         """The scheme with the cache of the plan's ranges, completed by `more`, tensor -> range."""
         return from_cache(parse(self.clean), from_ranges({**(more or {}), **self.tensor_ranges()}).scales)
 
-    def expected(self, images: np.ndarray, integer_bias: Any = ()) -> tuple[np.ndarray, np.ndarray]:
+    def expected(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coverage and bbox by plain integer arithmetic."""
         ranges = {self.deployed.origin[name]: amax for name, amax in self.ranges.items()}
         kernels = [name for name in self.plan.weights if name in self.deployed.graph]
-        values = evaluate(self.deployed.graph, images, ranges, kernels, integer_bias)
+        values = evaluate(self.deployed.graph, images, ranges, kernels)
         return nchw(values["output_cov/Sigmoid"]), nchw(values["output_bbox"])
 
 
@@ -134,12 +134,19 @@ def images_for(graph: n.Graph, count: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(size=(count, *graph.input.shape)).astype(np.float32)
 
 
-def exported(net: Net, mode: Placement = "tensorrt", *, clip: float = 1.0, seed: int = 0) -> Exported:
-    """Export `net` with ranges of `clip` times the largest magnitudes on random images."""
+def exported(
+    net: Net, mode: Placement = "tensorrt", *, clip: float = 1.0, seed: int = 0, qat: bool = False
+) -> Exported:
+    """Export `net` with ranges of `clip` times the largest magnitudes on random images.
+
+    qat: with biases as quantization-aware training leaves them.
+    """
     graph = net.graph(seed=seed)
     plan = place(graph, mode)
     values = evaluate(graph, images_for(graph))
     ranges = {name: clip * float(np.abs(values[name]).max()) for name in plan.activations}
+    if qat:
+        graph = biases_on_grid(graph, plan, ranges)
     deployed = deploy(graph)
     return Exported(
         graph, plan, ranges, deployed, to_onnx(deployed, METADATA), to_qdq_onnx(deployed, plan, ranges, METADATA)

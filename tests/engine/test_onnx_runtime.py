@@ -25,7 +25,7 @@ from tests.reference_network import evaluate, nchw
 
 @pytest.fixture
 def export() -> Exported:
-    return exported(residual(projection=True))
+    return exported(residual(projection=True), qat=True)
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
