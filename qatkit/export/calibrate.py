@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -12,9 +12,11 @@ from onnx import TensorProto, helper
 
 from qatkit.errors import ModelError
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
-from qatkit.quantization.calibration.collect import collect, ranges
+from qatkit.quantization.calibration.collect import measure
 
 Images = Iterable[NDArray[np.float32]]
+# Tensor name -> values.
+Values = dict[str, NDArray[np.float32]]
 
 
 def calibrate(
@@ -22,14 +24,16 @@ def calibrate(
 ) -> dict[str, float]:
     """Tensor name -> amax, for the input and every float tensor that an operation of `model` makes, in its order.
 
-    images: batches [B, H, W, C] in 0..1. tensors: only these, all without it. One image runs at a time and histograms
-    are of fixed size: memory grows neither with the number of images nor with the batch.
+    images: batches [B, H, W, C] in 0..1. As for TensorRT, the ranges of the entropy calibrator depend on which images
+    are the first batch (`measure`), on nothing else of the order. tensors: only these, all without it.
+    One image runs at a time and histograms are of fixed size: memory does not grow with the number of images, and
+    with the batch by its pixels only.
     Raises UsageError for an unknown calibrator, DataError without images, ModelError for values that are no numbers
     and for a tensor that `model` does not have.
     """
     choose = find_calibrator(calibrator)
     names = _chosen(float_tensors(model), tensors)
-    return ranges(collect(tensor_values(model, names, images)), choose)
+    return measure(_probe(model, names), images, choose)
 
 
 def float_tensors(model: onnx.ModelProto) -> list[str]:
@@ -49,26 +53,31 @@ def _chosen(available: list[str], wanted: Collection[str] | None) -> list[str]:
     return [name for name in available if name in wanted]
 
 
-def tensor_values(
-    model: onnx.ModelProto, names: Collection[str], images: Images
-) -> Iterator[dict[str, NDArray[np.float32]]]:
+def tensor_values(model: onnx.ModelProto, names: Collection[str], images: Images) -> Iterator[Values]:
     """Per image the values of the float tensors `names`, [1, C, H, W], computed in float also where there is Q/DQ.
 
     images: as for `calibrate`.
     """
+    return _probe(model, names)(images)
+
+
+def _probe(model: onnx.ModelProto, names: Collection[str]) -> Callable[[Images], Iterator[Values]]:
+    """What `tensor_values` does with images, to be done more than once with one session."""
     image_name = model.graph.input[0].name
     made = [name for name in names if name != image_name]
     session = _probing_session(model, made)
-    for batch in images:
-        for image in batch.transpose(0, 3, 1, 2):
-            feed = {image_name: np.ascontiguousarray(image[None], np.float32)}
-            # Not kept in a variable: it would hold the tensors of this image while the next one runs.
-            yield {name: value for name, value in _run(session, made, feed) if name in names}
+
+    def run(images: Images) -> Iterator[Values]:
+        for batch in images:
+            for image in batch.transpose(0, 3, 1, 2):
+                feed = {image_name: np.ascontiguousarray(image[None], np.float32)}
+                # Not kept in a variable: it would hold the tensors of this image while the next one runs.
+                yield {name: value for name, value in _run(session, made, feed) if name in names}
+
+    return run
 
 
-def _run(
-    session: ort.InferenceSession, made: list[str], feed: dict[str, NDArray[np.float32]]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _run(session: ort.InferenceSession, made: list[str], feed: Values) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The image, then the tensors `made`."""
     yield from feed.items()
     yield from zip(made, session.run(made, feed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qatkit.graph.nodes import Graph
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
-from qatkit.quantization.calibration.collect import collect, ranges
+from qatkit.quantization.calibration.collect import measure
 from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.placement import QuantizationPlan
 from qatkit.training.keras_model import to_keras
@@ -31,11 +31,14 @@ def initial_ranges(
         network.model.input if name == graph.input.name else network.layers[name].output for name in plan.activations
     ]
     probe = tf_keras.Model(network.model.input, tensors)
-    batches = (
-        {name: tensor.numpy() for name, tensor in zip(plan.activations, probe(tf.constant(batch), training=False))}
-        for batch in images
-    )
-    return ranges(collect(batches), choose)
+
+    def run(batches: Iterable[NDArray[np.float32]]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for batch in batches:
+            values = probe(tf.constant(batch), training=False)
+            yield {name: value.numpy() for name, value in zip(plan.activations, values)}
+            del values
+
+    return measure(run, images, choose)
 
 
 def start_qat(

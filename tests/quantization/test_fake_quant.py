@@ -17,7 +17,7 @@ from qatkit.graph import nodes as n
 from qatkit.graph.model_file import Model, load_model, save_model
 from qatkit.graph.nodes import Graph
 from qatkit.quantization.calibration.calibrators import CALIBRATORS
-from qatkit.quantization.calibration.collect import collect
+from qatkit.quantization.calibration.collect import measure
 from qatkit.quantization.fake_quant import ActivationQuantizer, QuantizedKerasGraph, to_fake_quantized
 from qatkit.quantization.folding import channel_axis, weight_codes
 from qatkit.quantization.placement import QuantizationPlan, place
@@ -131,9 +131,9 @@ def test_ranges_start_from_a_calibration(name: str) -> None:
     batches = [images(seed=seed) * (seed + 1) / 3 for seed in range(3)]
     found = initial_ranges(graph, plan, batches, name)
     assert tuple(found) == plan.activations
-    histograms = collect(evaluate(graph, batch) for batch in batches)
+    expected = measure(lambda some: (evaluate(graph, batch) for batch in some), batches, CALIBRATORS[name])
     for tensor, amax in found.items():
-        assert amax == pytest.approx(CALIBRATORS[name](histograms[tensor]), rel=0.02), tensor
+        assert amax == pytest.approx(expected[tensor], rel=0.02), tensor
     assert start_qat(graph, plan, batches, DECAY, name).ranges() == pytest.approx(found)
 
 

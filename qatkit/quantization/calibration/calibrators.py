@@ -35,6 +35,11 @@ def calibrator(name: str) -> Calibrator:
     return CALIBRATORS[name]
 
 
+def follows_first_batch(choose: Calibrator) -> bool:
+    """Whether the range of the histogram has to start at the largest magnitude of the first batch."""
+    return choose is entropy
+
+
 def minmax(histogram: Histogram) -> float:
     """The largest magnitude that occurred: nothing is clipped."""
     return histogram.maximum
@@ -56,32 +61,41 @@ def mse(histogram: Histogram) -> float:
         return 0.0
     candidates = histogram.maximum * np.arange(LEVELS, ENTROPY_BINS + 1) / ENTROPY_BINS
     errors = _squared_errors(histogram.occupied(), histogram.bin_width, candidates)
-    return float(candidates[_last_smallest(errors, 0.0)])
+    return float(candidates[np.flatnonzero(errors == errors.min())[-1]])
 
 
 def entropy(histogram: Histogram) -> float:
-    """The amax that TensorRT's entropy calibrator would take: the least Kullback-Leibler divergence.
+    """The amax that TensorRT's entropy calibrator takes: the least Kullback-Leibler divergence.
 
-    Candidate i keeps the first i of 2048 bins and gives amax (i + 0.5) bins. i = 2048 clips nothing; a tensor that
-    reaches 1 then gets 1.00024, as in TensorRT's caches. Zeros do not count: the first bin is taken to be as full as
-    the second. Candidates that clip more than a tenth of the values do not count; of equal ones the largest wins.
-    Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017; the details from NVIDIA's pytorch-quantization.
+    Candidate i keeps the first i of 2048 bins over the histogram's range and gives amax (i + 0.5) bins. Zeros do not
+    count: the first bin is taken to be as full as the second. Candidates that clip more than a tenth of the values do
+    not count; of equal ones the one next to the maximum wins.
+
+    For TensorRT's very numbers the range has to start at the largest magnitude of the first batch (`measure`): its
+    histogram doubles its range where a later batch exceeds it. A tensor that reaches 1 at once, and of which nothing
+    is clipped, gets 1.00024, as in TensorRT's caches.
+    Sources: S. Migacz, 8-bit inference with TensorRT, GTC 2017; NVIDIA's pytorch-quantization for the first bin;
+    TensorRT's developer guide (calibration batch size) for the range; all of it held against a cache of TensorRT
+    8.5.3.1, of which every range is met (`tests/export/test_calibrate_tensorrt.py`).
     """
     if histogram.maximum == 0:
         return 0.0
-    counts = histogram.resampled(ENTROPY_BINS)
+    counts = histogram.merged(ENTROPY_BINS).astype(np.float64)
     counts[0] = counts[1]
     kept = np.cumsum(counts)[LEVELS - 1 :] / counts.sum()
-    chosen = LEVELS + _last_smallest(np.where(kept < 1 - _MOST_CLIPPED, np.inf, divergences(counts)), _TIE)
-    return (chosen + 0.5) * histogram.maximum / ENTROPY_BINS
+    errors = np.where(kept < 1 - _MOST_CLIPPED, np.inf, divergences(counts))
+    equal = LEVELS + np.flatnonzero(errors <= errors.min() + _TIE)
+    all_kept = np.flatnonzero(counts)[-1] + 1
+    chosen = int(equal[np.abs(equal - all_kept).argmin()])
+    return (chosen + 0.5) * histogram.range / ENTROPY_BINS
 
 
 def divergences(counts: Floats) -> Floats:
-    """KL(P || Q) of every candidate: keeping the first 128, 129, ... or all bins of `counts`; the last is not 0.
+    """KL(P || Q) of every candidate: keeping the first 128, 129, ... or all bins of `counts`, which are not all 0.
 
     P: the bins that are kept, what lies beyond added to the last one. Q: the same bins without that, merged into 128
     levels; a level's mass is spread evenly over those of its bins that are not empty. Both normalized. Infinite where
-    the last bin is empty: P has mass there and Q has none.
+    the last bin is empty though something lies beyond: P has mass there and Q has none.
     """
     # With m the mass, n the filled bins of a level, t the last bin of P, o what lies beyond, S and T the masses of
     # Q and P:  T * KL = sum(b log b) + t log t - sum(m log(m/n)) - o log(m/n of the last level) - T log(T / S).
@@ -97,7 +111,7 @@ def divergences(counts: Floats) -> Floats:
     in_p = _cumulative(_times_log(counts, counts))[kept - 1] + _times_log(last + beyond, last + beyond)
     in_q = _times_log(level_mass, level_mean).sum(axis=1) + _times_log(beyond, level_mean[:, -1])
     scale = np.log(total) - np.log(np.maximum(mass[kept], np.finfo(np.float64).tiny))
-    return np.where(last > 0, (in_p - in_q) / total - scale, np.inf)
+    return np.where((last > 0) | (beyond == 0), (in_p - in_q) / total - scale, np.inf)
 
 
 def _squared_errors(counts: NDArray[np.int64], width: float, candidates: Floats) -> Floats:
@@ -129,11 +143,6 @@ def _above(values: NDArray[np.generic]) -> Floats:
 def _times_log(factors: Floats, values: Floats) -> Floats:
     """factors * log(values), 0 where a value is 0."""
     return factors * np.log(np.where(values > 0, values, 1))
-
-
-def _last_smallest(values: Floats, tolerance: float) -> int:
-    """Index of the last value that is the smallest within `tolerance`."""
-    return int(np.flatnonzero(values <= values.min() + tolerance)[-1])
 
 
 CALIBRATORS: dict[str, Calibrator] = {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.errors import DataError, ModelError
-from qatkit.quantization.calibration.calibrators import Calibrator
+from qatkit.quantization.calibration.calibrators import Calibrator, follows_first_batch
 from qatkit.quantization.calibration.histogram import Histogram
 
+T = TypeVar("T")
 # Tensor name -> values.
 Batch = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -20,12 +22,46 @@ Batch = Mapping[str, NDArray[np.floating[Any]]]
 SMALLEST_AMAX = 2.0**-23
 
 
-def collect(batches: Iterable[Batch]) -> dict[str, Histogram]:
+def measure(
+    run: Callable[[Iterable[T]], Iterable[Batch]], images: Iterable[T], calibrator: Calibrator
+) -> dict[str, float]:
+    """Tensor name -> amax, at least 2^-23.
+
+    run: batches of images -> the values of every tensor, in one or more parts per batch.
+
+    Only the first batch matters as such, and only to the entropy calibrator, which is TensorRT's: the largest
+    magnitude there is what the range of its histogram starts from. So that no more than one part of the values is
+    held, the first batch runs twice.
+    """
+    batches = iter(images)
+    first = list(islice(batches, 1))
+    starts = peaks(run(first)) if follows_first_batch(calibrator) else {}
+    return ranges(collect(run(chain(_taken(first), batches)), starts), calibrator)
+
+
+def _taken(items: list[T]) -> Iterator[T]:
+    """The items, none of which is held once it is given away."""
+    while items:
+        yield items.pop(0)
+
+
+def peaks(batches: Iterable[Batch]) -> dict[str, float]:
+    """The largest magnitude of every tensor over all batches, whatever the values."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for batch in batches:
+        for name, values in batch.items():
+            found[name] = max(found[name], float(values.max(initial=0)), -float(values.min(initial=0)))
+        del batch
+    return dict(found)
+
+
+def collect(batches: Iterable[Batch], starts: Mapping[str, float] | None = None) -> dict[str, Histogram]:
     """The histogram of every tensor over all batches, whatever the shapes of the values.
 
+    starts: tensor name -> the magnitude that the range of its histogram starts from; a power of two without it.
     Raises DataError when there is no batch, ModelError naming the tensor when a value is not finite.
     """
-    histograms: defaultdict[str, Histogram] = defaultdict(Histogram)
+    histograms = _Histograms(starts or {})
     for batch in batches:
         _add(histograms, batch)
         # The tensors of one image can take gigabytes: they go before those of the next are made.
@@ -33,6 +69,18 @@ def collect(batches: Iterable[Batch]) -> dict[str, Histogram]:
     if not histograms:
         raise DataError("there are no images to calibrate with")
     return dict(histograms)
+
+
+class _Histograms(dict[str, Histogram]):
+    """Tensor name -> its histogram, made where there is none yet."""
+
+    def __init__(self, starts: Mapping[str, float]) -> None:
+        super().__init__()
+        self._starts = starts
+
+    def __missing__(self, name: str) -> Histogram:
+        self[name] = Histogram(self._starts.get(name, 0.0))
+        return self[name]
 
 
 def _add(histograms: Mapping[str, Histogram], batch: Batch) -> None:

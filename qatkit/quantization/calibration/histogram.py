@@ -11,26 +11,25 @@ from numpy.typing import NDArray
 BINS = 1 << 15
 # Values binned at once: the copies of so many stay in the processor's cache.
 _CHUNK = 1 << 18
-# The range starts at 2 ** this. Whatever is smaller lies in the first bin.
-_SMALLEST_EXPONENT = -64
-# Less than this part of one value in a resampled bin is a rounding error of the interpolation.
-_DUST = 1e-6
+# No range is smaller. Whatever is much smaller lies in the first bin.
+_SMALLEST_RANGE = 2.0**-64
 
 
 class Histogram:
-    """Counts of |x| in 32768 equal bins over [0, 2^e), 2^e being the smallest power of two above every value.
+    """Counts of |x| in 32768 equal bins (lower, upper] over [0, start * 2^k]; zeros lie in the first bin.
 
-    Where a value is too large, e grows and neighbouring bins are merged. Bin edges of the small range are edges of
-    the large one too, so the result depends neither on the order of the values nor on how they were split into
-    batches. At least half of the bins lie below the maximum: |x| is known to 1/16384 of the maximum or better, the
-    maximum exactly. 256 KiB, however many values were added.
+    k is the smallest whole number from 0 on with which the range holds every value: where one is too large, the range
+    doubles and neighbouring bins are merged. Bin edges of the small range are edges of the large one too, so the
+    result depends neither on the order of the values nor on how they were split into batches, only on `start`.
+    Without `start` the range is a power of two, at most twice the maximum: |x| is known to 1/16384 of the maximum or
+    better, the maximum exactly. 256 KiB, however many values were added.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = 0.0) -> None:
         self.counts: NDArray[np.int64] = np.zeros(BINS, np.int64)
         self.maximum = 0.0
         self.has_negative = False
-        self._exponent = _SMALLEST_EXPONENT
+        self.range = max(_SMALLEST_RANGE, float(np.float32(start)))
 
     @property
     def total(self) -> int:
@@ -39,7 +38,7 @@ class Histogram:
 
     @property
     def bin_width(self) -> float:
-        return math.ldexp(1 / BINS, self._exponent)
+        return self.range / BINS
 
     def add(self, values: NDArray[np.floating[Any]]) -> None:
         """Count `values`, of any shape, as float32. Raises ValueError when one is not finite."""
@@ -57,31 +56,27 @@ class Histogram:
     def _cover(self, magnitude: float) -> None:
         """Make the range large enough for `magnitude`."""
         self.maximum = max(self.maximum, magnitude)
-        if magnitude < math.ldexp(1, self._exponent):
+        if magnitude <= self.range:
             return
-        grown = math.frexp(magnitude)[1]
-        merged = 1 << min(grown - self._exponent, BINS.bit_length() - 1)
+        mantissa, exponent = math.frexp(magnitude / self.range)
+        doublings = exponent - (mantissa == 0.5)
+        merged = 1 << min(doublings, BINS.bit_length() - 1)
         counts = self.counts.reshape(-1, merged).sum(axis=1)
         self.counts = np.pad(counts, (0, BINS - len(counts)))
-        self._exponent = grown
+        self.range = math.ldexp(self.range, doublings)
 
     def _binned(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
         scaled = np.abs(values)
-        scaled *= np.float32(1 / self.bin_width)  # a power of two: exact
-        return np.bincount(scaled.astype(np.int32), minlength=BINS)
+        # Divided, not multiplied by an inverse: so rounded, the end of the range never lies past the last bin.
+        scaled /= np.float32(self.bin_width)
+        upper = np.bincount(np.ceil(scaled, out=scaled).astype(np.int32), minlength=BINS + 1)
+        upper[1] += upper[0]
+        return upper[1:]
 
     def occupied(self) -> NDArray[np.int64]:
         """The counts up to the bin of the maximum."""
-        return self.counts[: int(self.maximum / self.bin_width) + 1]
+        return self.counts[: int(np.flatnonzero(self.counts).max(initial=0)) + 1]
 
-    def resampled(self, bins: int) -> NDArray[np.float64]:
-        """The counts in `bins` equal bins over [0, maximum], which must not be 0.
-
-        A bin that an edge cuts is split in proportion, so these are not integers; their sum is.
-        """
-        counts = self.occupied()
-        edges = np.arange(len(counts) + 1) * self.bin_width
-        edges[-1] = self.maximum
-        below = np.concatenate([[0], np.cumsum(counts)])
-        parts = np.diff(np.interp(np.linspace(0, self.maximum, bins + 1), edges, below))
-        return np.where(parts < _DUST, 0, parts)
+    def merged(self, bins: int) -> NDArray[np.int64]:
+        """The counts in `bins` equal bins over the whole range. `bins` divides 32768."""
+        return self.counts.reshape(bins, -1).sum(axis=1)

@@ -30,8 +30,10 @@ COUNT = 200_000
 
 
 def histogram(values: object) -> Histogram:
-    result = Histogram()
-    result.add(np.asarray(values, np.float32))
+    """Of one batch."""
+    flat = np.asarray(values, np.float32)
+    result = Histogram(float(np.abs(flat).max()))
+    result.add(flat)
     return result
 
 
@@ -108,6 +110,28 @@ def test_entropy_does_not_keep_a_few_small_values_and_clip_the_rest(
 def test_zeros_do_not_change_the_entropy_range() -> None:
     values = np.random.default_rng(0).laplace(size=COUNT).astype(np.float32)
     assert entropy(histogram(np.append(values, np.zeros(COUNT)))) == entropy(histogram(values))
+
+
+@pytest.mark.parametrize(
+    ("start", "values", "expected"),
+    [
+        # One value a level at most: nothing is lost by any candidate that keeps all of them. The smallest wins.
+        (3.0, [3.0], 2048.5 * 3 / 2048),
+        (1.0, [1.0, 1.5], 1536.5 * 2 / 2048),
+        (8.0, [4.0, 8.0], 2048.5 * 8 / 2048),
+    ],
+)
+def test_entropy_in_a_given_range(start: float, values: list[float], expected: float) -> None:
+    found = Histogram(start)
+    found.add(np.repeat(values, 100))
+    assert entropy(found) == expected
+
+
+def test_entropy_may_exceed_the_maximum_where_the_range_does() -> None:
+    """Eight neighbouring bins of 1000 are equally full. With 8 bins a level, 1024 in all, nothing is lost."""
+    found = Histogram(2048.0)
+    found.add(np.repeat(np.arange(1000) + 0.5, np.where(np.arange(1000) // 8 % 2 == 0, 50, 100)))
+    assert found.maximum < 1000 < entropy(found) < 1025
 
 
 def reference_divergence(counts: NDArray[np.float64], kept: int) -> float:
