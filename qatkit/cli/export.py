@@ -44,7 +44,13 @@ _WITHOUT_EFFECT = {
 @click.option(
     "--batches", type=click.IntRange(min=1), default=10, show_default=True, help="INT8: calibration batches."
 )
-@click.option("--batch_size", type=click.IntRange(min=1), default=16, show_default=True, help="Images per batch.")
+@click.option(
+    "--batch_size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="INT8: images per batch; which are the first one matters.",
+)
 @click.option(
     "--force_ptq",
     is_flag=True,

@@ -23,12 +23,20 @@ from qatkit.spec import Experiment, class_names
 from qatkit.workflow.inference import image_files
 
 _SEED = 42  # where no spec has one
+_BATCH_SIZE = 16  # TAO's
 
 Images = NDArray[np.float32]
 
 
 class CalibrationImages(Protocol):
-    """Iterating gives one image at a time, [1, H, W, C] in 0..1, so that memory does not grow with their number."""
+    """Iterating gives the first batch, [batch_size, H, W, C] in 0..1, and then one image at a time.
+
+    So memory does not grow with their number; which images are the first batch matters (`export.calibrate`).
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """How many TensorRT would be given at once."""
 
     @property
     def source(self) -> str:
@@ -44,8 +52,9 @@ class CalibrationImages(Protocol):
     def record(self) -> dict[str, Any]:
         """What it takes to find them again, for a JSON file.
 
-        source; seed that drew them, None where they were taken in order; images: their number; layout: how a file
-        became a network input, None where they were stored as such; files: in order, path and sha256 of each.
+        source; seed that drew them, None where they were taken in order; images: their number; batch_size; layout:
+        how a file became a network input, None where they were stored as such; files: in order, path and sha256 of
+        each.
         """
 
 
@@ -57,13 +66,14 @@ class ImageFiles:
     layout: ImageLayout
     source: str
     seed: int
+    batch_size: int = _BATCH_SIZE
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Images]:
-        for path in track(self.paths, "Calibration", len(self.paths)):
-            yield self._load(path)
+        paths = track(self.paths, "Calibration", len(self.paths))
+        return _first_together(map(self._load, paths), self.batch_size)
 
     def first(self, count: int) -> Images:
         return np.concatenate([self._load(path) for path in self.paths[:count]])
@@ -82,10 +92,11 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """The first `count` images of a TensorFile."""
+    """The first `count` images of a TensorFile, in batches of `batch_size`."""
 
     file: TensorFile
     count: int
+    batch_size: int
 
     @property
     def source(self) -> str:
@@ -95,7 +106,8 @@ class StoredImages:
         return min(self.count, len(self.file))
 
     def __iter__(self) -> Iterator[Images]:
-        yield from track(islice(self.file, self.count), "Calibration", len(self))
+        images = track(islice(self.file, self.count), "Calibration", len(self))
+        return _first_together(iter(images), self.batch_size)
 
     def first(self, count: int) -> Images:
         return np.concatenate(list(islice(self.file, min(count, self.count))))
@@ -104,14 +116,23 @@ class StoredImages:
         return _record(self, None, None, [self.source])
 
 
+def _first_together(images: Iterator[Images], count: int) -> Iterator[Images]:
+    """The first `count` images in one array, then the others one by one."""
+    yield np.concatenate(list(islice(images, count)))
+    yield from images
+
+
 def _record(
     images: CalibrationImages, seed: int | None, layout: dict[str, Any] | None, paths: Sequence[str]
 ) -> dict[str, Any]:
     files = [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in paths]
-    return {"source": images.source, "seed": seed, "images": len(images), "layout": layout, "files": files}
+    numbers = {"seed": seed, "images": len(images), "batch_size": images.batch_size}
+    return {"source": images.source, **numbers, "layout": layout, "files": files}
 
 
-def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str) -> ImageFiles:
+def choose_images(
+    files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int = _BATCH_SIZE
+) -> ImageFiles:
     """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
 
     Raises DataError when there is none.
@@ -119,32 +140,40 @@ def choose_images(files: Sequence[str], count: int, seed: int, layout: ImageLayo
     if not files:
         raise DataError("there are no images to calibrate with")
     order = np.random.default_rng(seed).permutation(len(files))[:count]
-    return ImageFiles(tuple(files[index] for index in order), layout, source, seed)
+    return ImageFiles(tuple(files[index] for index in order), layout, source, seed, batch_size)
 
 
-def images_from_folder(model: Model, folder: Path, count: int, seed: int) -> ImageFiles:
+def images_from_folder(
+    model: Model, folder: Path, count: int, seed: int, batch_size: int = _BATCH_SIZE
+) -> ImageFiles:
     """Images of a folder, resized to the network's input."""
     height, width, channels = model.graph.input.shape
     files = [str(path) for path in image_files(folder)]
     layout = ImageLayout(width, height, channels, auto_resize=True)
-    return choose_images(files, count, seed, layout, str(folder))
+    return choose_images(files, count, seed, layout, str(folder), batch_size)
 
 
-def images_from_spec(spec: Experiment, count: int, *, validation: bool = False) -> ImageFiles:
+def images_from_spec(
+    spec: Experiment, count: int, batch_size: int = _BATCH_SIZE, *, validation: bool = False
+) -> ImageFiles:
     """Images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
     split: Split = "validation" if validation else "training"
     frames = load_frames(spec.dataset_config, class_names(spec), split)
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
-    return choose_images(frames.image_paths, count, spec.random_seed, layout, f"the spec's {split} data")
+    source = f"the spec's {split} data"
+    return choose_images(frames.image_paths, count, spec.random_seed, layout, source, batch_size)
 
 
-def images_from_tensorfile(model: Model, path: Path, count: int) -> StoredImages:
-    """Images of a TensorFile, as they stand there. Raises DataError when they are not of the network's size."""
+def images_from_tensorfile(model: Model, path: Path, count: int, batch_size: int = _BATCH_SIZE) -> StoredImages:
+    """Images of a TensorFile, as they stand there, in its batches or in smaller ones of `batch_size`.
+
+    Raises DataError when they are not of the network's size.
+    """
     file = open_tensorfile(path)
     if file.image_shape != model.graph.input.shape:
         found, wanted = _size(file.image_shape), _size(model.graph.input.shape)
         raise DataError(f"{path}: its images are {found}, the model takes {wanted}")
-    return StoredImages(file, count)
+    return StoredImages(file, count, min(batch_size, file.batch_sizes[0]))
 
 
 def calibration_images(
@@ -154,7 +183,7 @@ def calibration_images(
     image_dir: Path | None = None,
     data_file: Path | None = None,
     batches: int = 10,
-    batch_size: int = 16,
+    batch_size: int = _BATCH_SIZE,
 ) -> CalibrationImages | None:
     """The images that the flags of `export` name; says which. None where they name none.
 
@@ -169,11 +198,11 @@ def calibration_images(
             warn(f"{data_file} exists and is used; --cal_image_dir {image_dir} is not read")
         elif image_dir is not None:
             _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
-        images = images_from_tensorfile(model, data_file, count)
+        images = images_from_tensorfile(model, data_file, count, batch_size)
     elif image_dir is not None:
-        images = images_from_folder(model, image_dir, count, seed)
+        images = images_from_folder(model, image_dir, count, seed, batch_size)
     elif spec is not None:
-        images = images_from_spec(spec, count)
+        images = images_from_spec(spec, count, batch_size)
     else:
         return None
     info(f"Calibrating on {len(images)} images of {images.source}.")

@@ -89,7 +89,7 @@ def compare(
         for candidate in _candidates(spec, name, model, output, calibrator, images)
     ]
     runs = [_run(candidate, spec, frames) for candidate in candidates]
-    speeds = images_per_second([candidate.engine for candidate in candidates], next(iter(images)))
+    speeds = images_per_second([candidate.engine for candidate in candidates], images.first(1))
     quantized = [candidate for candidate in candidates if candidate.precision != FLOAT]
     report: dict[str, Any] = {
         "models": [_row(candidate, run.result, speed) for candidate, run, speed in zip(candidates, runs, speeds)],

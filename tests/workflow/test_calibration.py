@@ -45,9 +45,12 @@ def spec(tmp_path: Path) -> Experiment:
 
 def stacked(images: CalibrationImages | None) -> np.ndarray:
     assert images is not None
-    found = list(images)
-    assert len(found) == len(images) and {image.shape[0] for image in found} == {1}
-    return np.concatenate(found)
+    first, *others = images
+    assert len(first) == min(images.batch_size, len(images))
+    assert {image.shape[0] for image in others} <= {1}
+    every = np.concatenate([first, *others])
+    assert len(every) == len(images)
+    return every
 
 
 def test_no_source(model: Model) -> None:
@@ -57,6 +60,7 @@ def test_no_source(model: Model) -> None:
 def test_a_folder(model: Model, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = calibration_images(model, None, image_dir=folder, batches=2, batch_size=2)
     assert capsys.readouterr().out == f"Calibrating on 4 images of {folder}.\n"
+    assert images is not None and images.batch_size == 2
     assert stacked(images).shape == (4, HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(images.first(2), stacked(images)[:2])
     assert len(images.first(9)) == 4
@@ -73,6 +77,7 @@ def test_images_are_drawn_by_the_seed(model: Model, folder: Path) -> None:
 def test_the_training_data_of_a_spec(model: Model, spec: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     images = calibration_images(model, spec)
     assert "Calibrating on 5 images of the spec's training data." in capsys.readouterr().out
+    assert images is not None and images.batch_size == 16
     assert stacked(images).shape == (5, HEIGHT, WIDTH, 3)
 
 
@@ -86,10 +91,13 @@ def test_a_tensor_file(model: Model, spec: Experiment, tmp_path: Path, capsys: p
     write_tensorfile(tmp_path / "cal", [batch, batch + 1, batch + 2])
     images = calibration_images(model, spec, data_file=tmp_path / "cal", batches=3, batch_size=1)
     assert capsys.readouterr().out == f"Calibrating on 3 images of {tmp_path}/cal.\n"
+    assert images is not None and images.batch_size == 1
     np.testing.assert_array_equal(stacked(images), np.concatenate([batch, batch[:1] + 1]))
     np.testing.assert_array_equal(images.first(1), batch[:1])
     np.testing.assert_array_equal(images.first(9), stacked(images))
-    assert len(calibration_images(model, None, data_file=tmp_path / "cal")) == 6
+    every = calibration_images(model, None, data_file=tmp_path / "cal")
+    assert every is not None and every.batch_size == 2  # the file's are no larger
+    assert len(stacked(every)) == 6
 
 
 def sha256(path: Path) -> str:
@@ -105,6 +113,7 @@ def test_the_record_of_a_folder(model: Model, folder: Path) -> None:
         "source": str(folder),
         "seed": 42,
         "images": 2,
+        "batch_size": 2,
         "layout": {**size, "auto_resize": True, "scale": (1.0, 1.0), "crop": (0, 0)},
         "files": [{"path": str(path), "sha256": sha256(path)} for path in drawn],
     }
@@ -128,6 +137,7 @@ def test_the_record_of_a_tensor_file(model: Model, tmp_path: Path, monkeypatch: 
         "source": "cal",
         "seed": None,
         "images": 1,
+        "batch_size": 1,
         "layout": None,
         "files": [{"path": str(tmp_path / "cal"), "sha256": sha256(tmp_path / "cal")}],
     }

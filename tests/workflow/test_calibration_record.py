@@ -49,6 +49,7 @@ def test_it_tells_how_the_cache_was_made(tmp_path: Path, images: ImageFiles) -> 
         "source": "a folder",
         "seed": 5,
         "images": 2,
+        "batch_size": 16,
         "layout": {"width": 24, "height": 16, "channels": 3, "auto_resize": False, "scale": [1, 1], "crop": [0, 0]},
         "files": [
             {"path": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()} for path in images.paths
@@ -80,7 +81,9 @@ def test_the_same_record_makes_the_same_cache(tmp_path: Path, images: ImageFiles
     export_recorded(float_model(), tmp_path / "model.onnx", options(tmp_path), images)
     first = json.loads((tmp_path / "cal.images.json").read_text())
     layout = ImageLayout(**{**first["layout"], "scale": (1.0, 1.0), "crop": (0, 0)})
-    again = ImageFiles(tuple(item["path"] for item in first["files"]), layout, first["source"], first["seed"])
+    again = ImageFiles(
+        tuple(item["path"] for item in first["files"]), layout, first["source"], first["seed"], first["batch_size"]
+    )
     export_recorded(float_model(), tmp_path / "model.onnx", options(tmp_path), again)
     assert json.loads((tmp_path / "cal.images.json").read_text()) == first
 
