@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from qatkit.engine.int8_bias import IntegerSums
 from qatkit.engine.int8_scheme import Kernel
 from qatkit.engine.int8_writer import MICROSOFT, Band, Codes, IntegerWriter, product_name
-from qatkit.engine.onnx_graph import Op
+from qatkit.engine.onnx_graph import Op, Size
 
-_LAST = np.iinfo(np.int64).max
 # Windows in work at once: what the second-level cache of a core holds, roughly.
 _BAND_BYTES = 2**20
 # So few channels leave most of a vector register empty.
@@ -64,7 +63,7 @@ def denser(
     conv: Op,
     source: Codes,
     kernel: NDArray[np.int8],
-    sizes: Mapping[str, tuple[int, int]],
+    sizes: Mapping[str, Size],
 ) -> tuple[Op, Codes, NDArray[np.int8]]:
     """A convolution of stride 2 over the channels of an image, as one of stride 1 over 2x2 pixels side by side.
 
@@ -106,12 +105,12 @@ def _of_pairs(
     return pairs.reshape(filters, 4 * channels, down, right)
 
 
-def _side_by_side(writer: IntegerWriter, image: str, size: tuple[int, int], channels: int) -> str:
+def _side_by_side(writer: IntegerWriter, image: str, size: Size, channels: int) -> str:
     """[B, 2h, 2w, c] -> [B, h, w, 4c], in the order row, column, channel."""
     rows, columns = size[0] // 2, size[1] // 2
     # Pairs of columns are side by side already; a row of pairs of rows holds first the upper, then the lower one.
-    pairs = writer.op("Reshape", [image, writer.constant(np.array([-1, rows, 2 * columns, 2 * channels]))])
-    both = [writer.columns(pairs, start, start + columns) for start in (0, columns)]
+    pairs = writer.reshape(image, -1, rows, 2 * columns, 2 * channels)
+    both = [writer.columns(pairs, start, start + columns, 1) for start in (0, columns)]
     return writer.op("Concat", both, axis=3)
 
 
@@ -119,19 +118,19 @@ def _weights(writer: IntegerWriter, codes: NDArray[np.int8], scale: NDArray[np.f
     return [writer.constant(codes), writer.constant(scale), writer.constant(np.zeros(len(scale), np.int8))]
 
 
-def can_unroll(conv: Op) -> bool:
-    """Whether `UnrolledConv` knows this convolution: no groups, padding spelled out."""
-    return conv.get("group", 1) == 1 and conv.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+def can_unroll(conv: Op, sizes: Mapping[str, Size]) -> bool:
+    """Whether `UnrolledConv` knows this convolution: no groups, and sizes that are known."""
+    return conv.get("group", 1) == 1 and conv.output in sizes
 
 
 class UnrolledConv:
     """Convolution and bias as float: integer sums over the unrolled windows (im2col), scaled.
 
     Windows take kh * kw times the memory of the image. Band by band they stay in the cache of a core, which makes
-    that of a 3x3 convolution up to a third faster.
+    that of a 3x3 convolution up to a third faster. sizes: rows and columns of the image and of the output.
     """
 
-    def __init__(self, writer: IntegerWriter, conv: Op, operands: Operands) -> None:
+    def __init__(self, writer: IntegerWriter, conv: Op, operands: Operands, sizes: Mapping[str, Size]) -> None:
         source, kernel = operands.source, operands.kernel
         # O I kh kw -> [kh * kw * I, O], the order of the unrolled windows.
         matrix = kernel.codes.transpose(2, 3, 1, 0).reshape(-1, len(kernel.scale))
@@ -139,53 +138,55 @@ class UnrolledConv:
         scale, zero = writer.parameters(source.scale, source.zero)
         self._writer = writer
         self._conv = conv.output
-        self._size = kernel.codes.shape[2:]
+        self._rows, self._columns = sizes[conv.output]
         self._window = len(matrix)  # bytes
-        self._strides, self._dilations = conv.get("strides", [1, 1]), conv.get("dilations", [1, 1])
-        self._padded = _padded(writer, source, conv.get("pads", [0, 0, 0, 0]))
         self._operands = [weights, scale, weight_scale, zero, weight_zero, writer.constant(operands.bias)]
+        self._stride, self._dilation = conv.get("strides", [1, 1])[0], conv.get("dilations", [1, 1])[0]
+        self._taps = kernel.codes.shape[2]
+        self._lines = self._unrolled_lines(conv, source, kernel.codes.shape, sizes[conv.inputs[0]][0])
 
-    def bands(self, size: tuple[int, int] | None) -> list[Band | None]:
-        """Bands that cover an output of `size` rows and columns; [None], all of it, where none are needed."""
-        if size is None or self._moves_nothing:
-            return [None]
-        rows, columns = size
-        height = max(_BAND_BYTES // (columns * self._window), 1)
-        if height >= rows:
-            return [None]
-        return [Band(start, min(start + height, rows)) for start in range(0, rows, height)]
+    def _unrolled_lines(self, conv: Op, source: Codes, kernel: Sequence[int], rows: int) -> str:
+        """Every row of the padded image as the rows of the windows in it: [B, rows * columns, kw * c]."""
+        writer, (_, channels, _, width) = self._writer, kernel
+        padding, stride = conv.get("pads", [0, 0, 0, 0]), conv.get("strides", [1, 1])[1]
+        padded = _padded(writer, source, padding)
+        if width > 1 or stride > 1:
+            starts = [tap * conv.get("dilations", [1, 1])[1] for tap in range(width)]
+            span = (self._columns - 1) * stride + 1
+            parts = [writer.columns(padded, start, start + span, stride) for start in starts]
+            padded = writer.op("Concat", parts, axis=3) if width > 1 else parts[0]
+        lines = (rows + padding[0] + padding[2]) * self._columns
+        return writer.reshape(padded, -1, lines, width * channels)
 
-    def products(self, band: Band | None = None) -> str:
-        """The output, or a band of its rows: float [B, h, w, c]."""
-        windows = self._padded if self._moves_nothing else self._windows(band)
-        name = product_name(self._conv, band)
-        return self._writer.op("MatMulIntegerToFloat", [windows, *self._operands], domain=MICROSOFT, name=name)
+    def bands(self) -> list[Band]:
+        """Bands that cover the output."""
+        height = max(_BAND_BYTES // (self._columns * self._window), 1)
+        if self._moves_nothing:
+            height = self._rows
+        return [Band(start, min(start + height, self._rows)) for start in range(0, self._rows, height)]
+
+    def products(self, band: Band) -> str:
+        """A band of the rows of the output: float [B, h, w, c]."""
+        name = product_name(self._conv, None if band.stop - band.start == self._rows else band)
+        inputs = [self._windows(band), *self._operands]
+        return self._writer.op("MatMulIntegerToFloat", inputs, domain=MICROSOFT, name=name)
 
     @property
     def _moves_nothing(self) -> bool:
-        return tuple(self._size) == (1, 1) and tuple(self._strides) == (1, 1)
+        return self._taps == 1 and self._stride == 1
 
-    def _windows(self, band: Band | None) -> str:
+    def _windows(self, band: Band) -> str:
         """[B, h, w, kh * kw * c]."""
-        axes, steps = self._writer.constant(np.array([1, 2])), self._writer.constant(np.array(self._strides))
-        views = []
-        for tap in np.ndindex(*self._size):
-            begins, ends = zip(self._rows(tap[0], band), self._taps(1, tap[1]))
-            bounds = [self._writer.constant(np.array(values)) for values in (begins, ends)]
-            views.append(self._writer.op("Slice", [self._padded, *bounds, axes, steps]))
-        return views[0] if len(views) == 1 else self._writer.op("Concat", views, axis=3)
-
-    def _rows(self, row: int, band: Band | None) -> tuple[int, int]:
-        """First row that tap row `row` sees, and the one after its last."""
-        if band is None:
-            return self._taps(0, row)
-        first = row * self._dilations[0]
-        return first + band.start * self._strides[0], first + (band.stop - 1) * self._strides[0] + 1
-
-    def _taps(self, axis: int, tap: int) -> tuple[int, int]:
-        """Each tap sees the image without what only earlier and only later taps see."""
-        before, after = tap * self._dilations[axis], (self._size[axis] - 1 - tap) * self._dilations[axis]
-        return before, -after if after else _LAST
+        windows = self._lines
+        if not self._moves_nothing:
+            # Window (row, column) begins in line row * stride of the image and has a part in each of kh lines.
+            rows = np.arange(band.start, band.stop)[:, None, None] * self._stride
+            taps = np.arange(self._taps) * self._dilation
+            parts = (rows + taps) * self._columns + np.arange(self._columns)[:, None]
+            windows = self._writer.op(
+                "Gather", [windows, self._writer.constant(parts.astype(np.int32).ravel())], axis=1
+            )
+        return self._writer.reshape(windows, -1, band.stop - band.start, self._columns, self._window)
 
 
 def _padded(writer: IntegerWriter, source: Codes, pads: Sequence[int]) -> str:

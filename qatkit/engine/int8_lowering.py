@@ -15,7 +15,7 @@ float, one rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -206,28 +206,26 @@ class _Lowering:
 
     def _rounded_block(self, block: ConvBlock) -> None:
         """A block whose result is rounded once, after sum and activation in float."""
-        results = [self._finished(block, products, band) for products, band in self._products(block.conv)]
-        if len(results) == 1:
-            self._round(results[0], block.end)
+        if not can_unroll(block.conv, self.sizes):
+            self._round(self._finished(block, self._float_products(block.conv)), block.end)
+            return
+        unrolled = UnrolledConv(self.writer, block.conv, self._operands(block.conv), self.sizes)
+        bands = unrolled.bands()
+        if len(bands) == 1:
+            self._round(self._finished(block, unrolled.products(bands[0])), block.end)
             return
         scale, zero = self.scheme.scales[block.end], self._zero(block.end)
+        results = (self._finished(block, unrolled.products(band), band) for band in bands)
         parts = [self.writer.quantize(result, scale, zero).tensor for result in results]
         self.codes[block.end] = Codes(self.writer.op("Concat", parts, codes_of(block.end), axis=1), scale, zero)
-
-    def _products(self, conv: Op) -> Iterator[tuple[str, Band | None]]:
-        """Convolution and bias as float [B, h, w, c]: all of it, or its bands of rows."""
-        if not can_unroll(conv):
-            yield self._float_products(conv), None
-            return
-        unrolled = UnrolledConv(self.writer, conv, self._operands(conv))
-        for band in unrolled.bands(self.sizes.get(conv.output)):
-            yield unrolled.products(band), band
 
     def _finished(self, block: ConvBlock, products: str, band: Band | None = None) -> str:
         """Sum and activation of a block, or of a band of its rows; float [B, h, w, c], before its only rounding."""
         result = products
         if block.addend is not None:
-            addend = self.writer.rows(self.codes[block.addend], band)
+            addend = self.codes[block.addend]
+            if band is not None:
+                addend = self.writer.rows(addend, band)
             result = self.writer.op("Add", [result, self.writer.dequantize(addend)])
         before = result
         for op in block.activation:

@@ -91,16 +91,21 @@ class IntegerWriter:
             return self.op("Clip", [codes, "", self.constant(np.uint8(limit))], output)
         return self.op("Clip", [codes, self.constant(np.uint8(MIDDLE - CODE_MAX))], output)
 
-    def rows(self, codes: Codes, band: Band | None) -> Codes:
-        """A band of the rows of `codes`; without one, all."""
-        return codes if band is None else replace(codes, tensor=self._slice(codes.tensor, band.start, band.stop, 1))
+    def rows(self, codes: Codes, band: Band) -> Codes:
+        """A band of the rows of `codes`."""
+        return replace(codes, tensor=self._slice(codes.tensor, band.start, band.stop, 1, 1))
 
-    def columns(self, tensor: str, start: int, stop: int) -> str:
-        """Columns start..stop of [B, h, w, c], without the last."""
-        return self._slice(tensor, start, stop, 2)
+    def columns(self, tensor: str, start: int, stop: int, step: int) -> str:
+        """Columns start..stop of [B, h, w, c], without the last, every `step`-th of them."""
+        return self._slice(tensor, start, stop, 2, step)
 
-    def _slice(self, tensor: str, *bounds_and_axis: int) -> str:
-        return self.op("Slice", [tensor, *(self.constant(np.array([value])) for value in bounds_and_axis)])
+    def _slice(self, tensor: str, start: int, stop: int, axis: int, step: int) -> str:
+        bounds = [self.constant(np.array([value])) for value in (start, stop, axis, step)]
+        return self.op("Slice", [tensor, *bounds])
+
+    def reshape(self, tensor: str, *shape: int) -> str:
+        """shape: one may be -1, which is found."""
+        return self.op("Reshape", [tensor, self.constant(np.array(shape))])
 
     def lowered(self, codes: str, shift: NDArray[np.uint8], columns: int) -> str:
         """Codes [B, h, w, c] less `shift` by channel, saturated at 0. shift: 0..128; columns: w, 1 if unknown."""

@@ -139,30 +139,40 @@ def clip_bounds(graph: OnnxGraph, op: Op) -> tuple[float | None, float | None]:
 
 _SAME_SIZE = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Add", "Mul", "Concat", "BatchNormalization")
 _WINDOWED = ("Conv", "MaxPool", "AveragePool")
+Size = tuple[int, int]
 
 
-def sizes(graph: OnnxGraph) -> dict[str, tuple[int, int]]:
-    """Tensor -> its rows and columns, where the file fixes those of the image; not behind operations of other kinds.
-
-    Source of the formula: ONNX's Conv, floor((size + pads - dilated kernel) / stride) + 1.
-    """
-    found = {graph.input: graph.image[1:]} if min(graph.image[1:]) > 0 else {}
+def sizes(graph: OnnxGraph) -> dict[str, Size]:
+    """Tensor -> its rows and columns where the file fixes those of the image; not behind every kind of operation."""
+    found: dict[str, Size] = {graph.input: graph.image[1:]} if min(graph.image[1:]) > 0 else {}
     for op in graph.ops:
-        known = [found[name] for name in op.inputs if name in found]
-        images = [name for name in op.inputs if name not in graph.constants]
-        if (
-            op.kind in _WINDOWED
-            and known
-            and op.get("auto_pad", b"NOTSET") == b"NOTSET"
-            and not op.get("ceil_mode", 0)
-        ):
-            found[op.output] = _windows_in(graph, op, known[0])
-        elif op.kind in _SAME_SIZE and known and len(known) == len(images):
-            found[op.output] = max(known)  # of others, such as a gate per channel, every value meets many
+        images = [name for name in op.inputs if name and name not in graph.constants]
+        if all(name in found for name in images) and (size := _size_of(graph, op, [found[name] for name in images])):
+            found[op.output] = size
     return found
 
 
-def _windows_in(graph: OnnxGraph, op: Op, size: tuple[int, int]) -> tuple[int, int]:
+def _size_of(graph: OnnxGraph, op: Op, inputs: Sequence[Size]) -> Size | None:
+    """Rows and columns of what `op` makes of images of the sizes `inputs`; None for what is not known here."""
+    if not inputs:
+        return None
+    if op.kind in _WINDOWED and op.get("auto_pad", b"NOTSET") == b"NOTSET" and not op.get("ceil_mode", 0):
+        return _windows_in(graph, op, inputs[0])
+    if op.kind in _SAME_SIZE:
+        return max(inputs)  # of others, such as a gate per channel, every value meets many
+    if op.kind == "GlobalAveragePool":
+        return 1, 1
+    if op.kind == "Pad" and len(op.inputs) > 1 and op.inputs[1] in graph.constants:
+        before_and_after = graph.constants[op.inputs[1]].reshape(2, -1).sum(axis=0)
+        return int(inputs[0][0] + before_and_after[2]), int(inputs[0][1] + before_and_after[3])
+    if op.kind == "Resize" and len(op.inputs) > 2 and op.inputs[2] in graph.constants:
+        scales = graph.constants[op.inputs[2]]
+        return (int(inputs[0][0] * scales[2]), int(inputs[0][1] * scales[3])) if len(scales) == 4 else None
+    return None
+
+
+def _windows_in(graph: OnnxGraph, op: Op, size: Size) -> Size:
+    """Source of the formula: ONNX's Conv, floor((size + pads - dilated kernel) / stride) + 1."""
     kernel = graph.constants[op.inputs[1]].shape[2:] if op.kind == "Conv" else op.get("kernel_shape", [1, 1])
     strides, dilations = op.get("strides", [1, 1]), op.get("dilations", [1, 1])
     pads = op.get("pads", [0, 0, 0, 0])

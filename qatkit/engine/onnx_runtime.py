@@ -24,7 +24,7 @@ from qatkit.engine.int8_conv import Operands, UnrolledConv, qlinear_conv
 from qatkit.engine.int8_lowering import lower
 from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
 from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
-from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Codes, IntegerWriter
+from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Band, Codes, IntegerWriter
 from qatkit.engine.model_info import find_heads, model_info
 from qatkit.engine.onnx_graph import OnnxGraph, Op, parse
 from qatkit.errors import ModelError, UsageError
@@ -234,7 +234,8 @@ def wide_codes_are_exact() -> bool:
     operands = Operands(source, kernel, np.zeros(filters, np.float32))
     first, second = (Op("Conv", ("x", "w"), (name,), {"kernel_shape": [3, 3]}) for name in "yz")
     full = float(127 * 127 * channels * 9)
-    writer.op("Identity", [UnrolledConv(writer, first, operands).products()], "sums")
+    unrolled = UnrolledConv(writer, first, operands, {"x": (8, 8), "y": (6, 6)})
+    writer.op("Identity", [unrolled.products(Band(0, 6))], "sums")
     # The sum is 100 codes above the zero point.
     sums = integer_sums(kernel.codes, np.full(filters, 100 / full), np.zeros(filters), UINT8_MAX)
     assert sums is not None  # there is no bias

@@ -126,13 +126,20 @@ def test_sizes_of_a_convolution(attributes: dict[str, Any], size: tuple[int, int
     assert sizes(graph) == {"x": (4, 6), **({} if size is None else {"a": size, "y": size})}
 
 
-def test_sizes_end_where_they_are_not_known() -> None:
+def test_sizes_of_other_operations() -> None:
     nodes = (
         op("MaxPool", "x", "a", kernel_shape=[2, 2], strides=[2, 2]),
         op("GlobalAveragePool", "a", "mean"),
         op("Mul", "a mean", "b"),
-        op("Add", "a one", "c"),
-        op("Add", "b c", "y"),
+        op("Pad", "b amounts", "padded"),
+        helper.make_node("Resize", ["padded", "", "factors"], ["y"]),
     )
-    assert sizes(parse(model(*nodes, one=1))) == {"x": (4, 6), "a": (2, 3), "c": (2, 3)}
-    assert sizes(parse(model(*nodes, one=1, shape=("N", 2, "H", "W")))) == {}
+    constants = {"amounts": [0, 0, 1, 2, 0, 0, 0, 3], "factors": [1, 1, 2, 2]}
+    expected = {"x": (4, 6), "a": (2, 3), "mean": (1, 1), "b": (2, 3), "padded": (3, 8), "y": (6, 16)}
+    assert sizes(parse(model(*nodes, **constants))) == expected
+    assert sizes(parse(model(*nodes, **constants, shape=("N", 2, "H", "W")))) == {}
+
+
+def test_sizes_end_where_they_are_not_known() -> None:
+    nodes = (op("Transpose", "x", "a"), op("Relu", "a", "b"), op("Relu", "x", "c"), op("Add", "b c", "y"))
+    assert sizes(parse(model(*nodes))) == {"x": (4, 6), "c": (4, 6)}
