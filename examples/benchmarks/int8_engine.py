@@ -3,9 +3,9 @@
 python examples/benchmarks/int8_engine.py --json FILE
 
 ResNet18 and ResNet34 detectors at 960x544, one thread, batch size 1, whole and pruned to half of their parameters.
-The networks take turns in every round, and ratios are of medians. Weights are random: neither the speed nor the
-arithmetic depends on them. onnxruntime_int8_vs_fp32 is ONNX Runtime's own static quantization of the same network,
-for comparison: it rounds twice where a residual branch is added, and on CPUs without VNNI its sums can overflow.
+The networks take turns in every round, and ratios are of medians. Weights are random: the speed does not depend on
+them. onnxruntime_int8_vs_fp32 is ONNX Runtime's own static quantization of the same network, for comparison: it
+rounds biases, and twice where a residual branch is added, and on CPUs without VNNI its sums can overflow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from qatkit.engine.int8_blocks import ConvBlock
 from qatkit.engine.int8_lowering import codes_of, lower
-from qatkit.engine.int8_scheme import Int8Scheme, from_qdq
+from qatkit.engine.int8_scheme import from_qdq
 from qatkit.engine.int8_writer import MIDDLE
 from qatkit.engine.onnx_graph import non_negative, parse
 from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
@@ -35,7 +34,7 @@ from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, export
 from qatkit.graph.build import build
 from qatkit.graph.model_file import Model
-from qatkit.graph.nodes import CONVOLUTIONS, Graph
+from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Graph
 from qatkit.pruning.prune import PruneOptions, prune_to_ratio
 from qatkit.quantization.folding import CODE_MAX
 from qatkit.spec import ModelConfig
@@ -48,16 +47,23 @@ DEPTHS = (18, 34)
 
 
 def detector(depth: int) -> Model:
-    """A ResNet detector whose filters differ in norm, as trained ones do, so that pruning has something to choose."""
+    """A ResNet detector whose filters and batch norms differ as trained ones do.
+
+    So pruning has something to choose, and the biases lie between the units of the integer sums.
+    """
     config = ModelConfig(arch="resnet", num_layers=depth, use_batch_norm=True)
     graph = build(config, SHAPE, len(CLASSES), seed=0)
     rng = np.random.default_rng(0)
-    kernels = [f"{node.name}/kernel" for node in graph.nodes if isinstance(node, CONVOLUTIONS)]
-    weights = {
-        name: graph.weights[name] * rng.uniform(0.5, 1.5, graph.weights[name].shape[3]).astype(np.float32)
-        for name in kernels
-    }
-    return Model(graph.with_weights({**graph.weights, **weights}), CLASSES)
+    weights = dict(graph.weights)
+    for node in graph.nodes:
+        if isinstance(node, CONVOLUTIONS):
+            kernel = weights[f"{node.name}/kernel"]
+            weights[f"{node.name}/kernel"] = kernel * rng.uniform(0.5, 1.5, kernel.shape[3]).astype(np.float32)
+        elif isinstance(node, BatchNorm):
+            channels = len(weights[f"{node.name}/gamma"])
+            weights[f"{node.name}/gamma"] = rng.uniform(0.5, 1.0, channels).astype(np.float32)
+            weights[f"{node.name}/beta"] = rng.normal(0, 0.3, channels).astype(np.float32)
+    return Model(graph.with_weights(weights), CLASSES)
 
 
 def pruned_to_half(model: Model) -> Model:
@@ -92,13 +98,15 @@ def measure(depth: int, rounds: int) -> dict[str, float]:
         report = engines[1].report
         assert report is not None  # it is an INT8 engine
         theirs = Stock(statically_quantized(whole.floating, images))
+        largest, per_million = code_differences(whole.qdq, images)
         floating, int8, pruned_int8, stock = images_per_second([*engines, theirs], images, rounds)
         return {
             "fp32_images_per_second": floating,
             "int8_vs_fp32": int8 / floating,
             "pruned_int8_vs_fp32": pruned_int8 / floating,
             "onnxruntime_int8_vs_fp32": stock / floating,
-            "max_code_difference": max_code_difference(whole.qdq, images),
+            "max_code_difference": largest,
+            "codes_that_differ_per_million": per_million,
             # Counted in what ONNX Runtime runs after its own optimizations.
             "integer_convs": report.integer,
             "quantized_convs": report.quantized,
@@ -136,25 +144,19 @@ class Stock:
         return cov, bbox
 
 
-def integer_network(scheme: Int8Scheme) -> onnx.ModelProto:
-    """What the engine hands to ONNX Runtime on this CPU."""
-    return lower(scheme, wide_codes=wide_codes_are_exact())
+def code_differences(path: Path, images: Array) -> tuple[int, float]:
+    """The largest difference of any code of any layer from `Reference`, and how many in a million codes differ."""
+    found = engine_codes(path, images)
+    expected = Reference(path, found).codes(images)
+    differences = [np.abs(found[name] - expected[name]) for name in expected]
+    different = sum(int(np.count_nonzero(one)) for one in differences)
+    return int(max(one.max() for one in differences)), 1e6 * different / sum(one.size for one in differences)
 
 
-def max_code_difference(path: Path, images: Array) -> int:
-    """The largest difference of any code of any layer, each computed from the engine's own codes before it."""
+def engine_codes(path: Path, images: Array) -> dict[str, Array]:
+    """Tensor -> its int8 codes -127..127 in the engine on this CPU, [B, c, h, w]."""
     scheme = from_qdq(parse(onnx.load(path)))
-    found = codes(scheme, images)
-    differences = (
-        np.abs(found[block.end].astype(np.int64) - expected_codes(scheme, block, found)).max()
-        for block in scheme.blocks.values()
-    )
-    return int(max(differences))
-
-
-def codes(scheme: Int8Scheme, images: Array) -> Mapping[str, Array]:
-    """Tensor -> its int8 codes -127..127 in the engine, [B, h, w, c]."""
-    model = integer_network(scheme)
+    model = lower(scheme, wide_codes=wide_codes_are_exact())
     made = {name for node in model.graph.node for name in node.output}
     names = [name for name in scheme.scales if codes_of(name) in made]
     model.graph.output.extend(
@@ -162,40 +164,70 @@ def codes(scheme: Int8Scheme, images: Array) -> Mapping[str, Array]:
     )
     values = open_session(model, 1).run([codes_of(name) for name in names], {scheme.graph.input: images})
     return {
-        name: value.astype(np.int16) - (0 if non_negative(scheme.graph, name) else MIDDLE)
+        name: value.transpose(0, 3, 1, 2).astype(np.int16) - (0 if non_negative(scheme.graph, name) else MIDDLE)
         for name, value in zip(names, values)
     }
 
 
-def expected_codes(scheme: Int8Scheme, block: ConvBlock, found: Mapping[str, Array]) -> Array:
-    """The codes of a fused kernel by plain arithmetic: integer sums, one rounding at the end. [B, h, w, c]."""
-    graph, kernel, conv = scheme.graph, scheme.kernels[block.conv.output], block.conv
-    sums = integer_convolution(conv.attributes, found[conv.inputs[0]], kernel.codes)
-    values = sums * (scheme.scales[conv.inputs[0]] * kernel.scale.astype(np.float64))
-    if len(conv.inputs) > 2:
-        values += graph.constants[conv.inputs[2]]
-    if block.addend is not None:
-        values += found[block.addend] * scheme.scales[block.addend]
-    kinds = [op.kind for op in block.activation]
-    assert kinds in ([], ["Relu"]), f"a ResNet has no {kinds}"
-    if kinds:
-        values = np.maximum(values, 0)
-    return np.clip(np.rint(values / scheme.scales[block.end]), -CODE_MAX, CODE_MAX).astype(np.int64)
+class Reference:
+    """TensorRT's arithmetic by the book: the Q/DQ file, node by node, in NumPy and float64; nothing of the engine.
 
-
-def integer_convolution(attributes: Mapping[str, Any], image: Array, kernel: Array) -> Array:
-    """image [1, H, W, I], kernel O I kh kw, both whole numbers -> sums [1, h, w, O].
-
-    In float64, which holds these integers exactly and multiplies them faster than NumPy does int64.
+    Dequantized codes times dequantized codes, which float64 adds up without error, plus the float bias and whatever
+    is fused; then one rounding, half to even. Each layer reads the engine's own codes of the layers before it:
+    otherwise one that differs would hide what the later layers do.
     """
+
+    def __init__(self, path: Path, given: Mapping[str, Array]) -> None:
+        graph = onnx.load(path).graph
+        self._nodes, self._input, self._given = list(graph.node), graph.input[0].name, given
+        self._constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+
+    def codes(self, images: Array) -> dict[str, Array]:
+        """Tensor -> its codes, [B, c, h, w], for images [B, H, W, C]."""
+        found: dict[str, Array] = {}
+        values: dict[str, Array] = {**self._constants, self._input: images.transpose(0, 3, 1, 2).astype(np.float64)}
+        for node in self._nodes:
+            inputs = [values[name] for name in node.input]
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            if node.op_type == "QuantizeLinear":
+                name = node.input[0]
+                found[name] = np.clip(np.rint(inputs[0] / float(inputs[1])), -CODE_MAX, CODE_MAX).astype(np.int64)
+                values[node.output[0]] = self._given[name]
+            else:
+                values[node.output[0]] = OPERATIONS[node.op_type](inputs, attributes)
+        return found
+
+
+def dequantized(inputs: list[Array], attributes: Mapping[str, Any]) -> Array:
+    """Codes times their scale: one, or one per channel of a kernel."""
+    scale = inputs[1].astype(np.float64)
+    return inputs[0] * (scale.reshape(-1, 1, 1, 1) if scale.size > 1 else scale)
+
+
+def convolved(inputs: list[Array], attributes: Mapping[str, Any]) -> Array:
+    """image [1, I, H, W], kernel O I kh kw -> [1, O, h, w] with the bias."""
     top, left, bottom, right = attributes["pads"]
     rows, columns = attributes["strides"]
-    padded = np.pad(image.astype(np.float64), ((0, 0), (top, bottom), (left, right), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(1, 2))[:, ::rows, ::columns]
+    padded = np.pad(inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right)))
+    kernel = inputs[1].astype(np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(padded[0], kernel.shape[2:], axis=(1, 2))
+    windows = windows[:, ::rows, ::columns]
     # One row of the output at a time: all windows of an image at once would take gigabytes.
-    matrix = kernel.reshape(len(kernel), -1).T.astype(np.float64)
-    lines = (windows[:, row].reshape(1, windows.shape[2], -1) @ matrix for row in range(windows.shape[1]))
-    return np.stack(list(lines), axis=1)
+    matrix = kernel.transpose(1, 2, 3, 0).reshape(-1, len(kernel))
+    lines = [
+        windows[:, row].transpose(1, 0, 2, 3).reshape(windows.shape[2], -1) @ matrix
+        for row in range(windows.shape[1])
+    ]
+    return np.stack(lines).transpose(2, 0, 1)[None] + inputs[2].reshape(1, -1, 1, 1)
+
+
+OPERATIONS: dict[str, Callable[[list[Array], Mapping[str, Any]], Array]] = {
+    "DequantizeLinear": dequantized,
+    "Conv": convolved,
+    "Relu": lambda inputs, _: np.maximum(inputs[0], 0),
+    "Add": lambda inputs, _: inputs[0] + inputs[1],
+    "Sigmoid": lambda inputs, _: 1 / (1 + np.exp(-inputs[0])),
+}
 
 
 def main() -> None:
