@@ -4,11 +4,11 @@ One implementation serves validation, evaluation and inference. TAO has two, whi
 defects; `compat` brings either back, to compare numbers with it:
 
 - Both: `dbscan_min_samples` is cut to a whole number, at least 1, so that a cluster's core needs coverages that add
-  up to 1; NMS reports the confidence of another cell (see `_permuted_confidences`).
+  up to 1; NMS reports the confidence of another cell (see `_suppressed_by_tao`); sums are float32 (`tao_clustering`).
 - "tao-evaluate": the two confidence thresholds of a spec are swapped; HYBRID is refused.
 - "tao-inference": IoU is regularized by 0.01 instead of 1e-5 square pixels; a DBSCAN detection needs more than the
   threshold, not as much; "mean_cov" is (mean - min) / (max - min) of the coverages, undefined for a single cell; NMS
-  thresholds of zero mean 0.3 (IoU) and 0.1 (confidence).
+  thresholds of zero mean 0.3 (IoU) and 0.1 (confidence); cells are taken column by column, which decides ties.
 
 Without it: `dbscan_min_samples` is the sum of coverages that a cluster's core needs, as given (0.05 in most published
 files, written when TAO took it so), "mean_cov" is the mean coverage of the cluster's cells, as TAO's manual says, and
@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
+from qatkit.detectnet import tao_clustering
 from qatkit.detectnet.boxes import iou, pairwise_iou
+from qatkit.detectnet.tao_clustering import Clusters
 from qatkit.errors import SpecError
 
 Array = NDArray[np.float32]
@@ -48,15 +50,14 @@ class _Rules(NamedTuple):
 
     iou_regularizer: float  # square pixels
     eps_slack: float
-    tao_defects: bool  # whole min_samples, permuted confidences
-    above_confidence: bool  # "more than" the DBSCAN threshold instead of "at least"
-    spread_as_mean: bool
+    tao_defects: bool  # whole min_samples, permuted confidences, its arithmetic
+    inference: bool  # cells column by column, "more than" the DBSCAN threshold, a spread as mean_cov
 
 
 _RULES: dict[str, _Rules] = {
-    "none": _Rules(1e-5, 0.0, False, False, False),
-    "tao-evaluate": _Rules(1e-5, 0.0, True, False, False),
-    "tao-inference": _Rules(0.01, 1e-12, True, True, True),
+    "none": _Rules(1e-5, 0.0, False, False),
+    "tao-evaluate": _Rules(1e-5, 0.0, True, False),
+    "tao-inference": _Rules(0.01, 1e-12, True, True),
 }
 
 
@@ -100,6 +101,11 @@ class ClusteringParams:
             raise SpecError(f"compat must be one of {', '.join(_RULES)}, got '{self.compat}'")
         if self.compat == "tao-evaluate" and self.algorithm is Algorithm.HYBRID:
             raise SpecError("TAO's evaluate has no HYBRID clustering", hint="use DBSCAN or NMS, or no compat mode")
+
+    @property
+    def by_column(self) -> bool:
+        """Whether the cells of a grid are to be taken column by column instead of row by row."""
+        return _RULES[self.compat].inference
 
     @classmethod
     def from_spec(
@@ -187,8 +193,8 @@ def cluster(boxes: Array, coverages: Array, params: ClusteringParams) -> Detecti
     if params.algorithm is Algorithm.NMS:
         return _suppressed(boxes, coverages, params)
     labels = _dbscan(boxes, coverages, params)
-    merged = _merge(boxes, coverages, labels)
-    confidences = merged.confidences(params)
+    merged = _merge(boxes, coverages, labels, params)
+    confidences = _confidences(merged, params)
     good = _confident(confidences, params) & (
         merged.boxes[:, 3] - merged.boxes[:, 1] > params.minimum_bounding_box_height
     )
@@ -216,33 +222,38 @@ def nms(boxes: Array, scores: Array, iou_threshold: float) -> NDArray[np.int64]:
 
 
 def _suppressed(boxes: Array, coverages: Array, params: ClusteringParams) -> Detections:
+    if _RULES[params.compat].tao_defects:
+        return _suppressed_by_tao(boxes, coverages, params)
     kept = nms(boxes, coverages, params.nms_iou_threshold)
     confident = kept[coverages[kept] > params.nms_confidence_threshold]
-    confidences = coverages[confident]
-    if _RULES[params.compat].tao_defects:
-        confidences = _permuted_confidences(coverages[kept], confident)
-    return Detections.of(boxes[confident], confidences, coverages[confident], np.ones(len(confident), np.int64))
+    return _cells_as_they_are(boxes, coverages, confident, coverages[confident])
 
 
-def _permuted_confidences(kept_scores: Array, indices: NDArray[np.int64]) -> Array:
-    """The confidences that TAO reports for the boxes `indices`.
+def _suppressed_by_tao(boxes: Array, coverages: Array, params: ClusteringParams) -> Detections:
+    """TAO's NMS sorts the scores in place, then reads them with the indices that the boxes had before."""
+    order, scores = tao_clustering.suppress(boxes, coverages, params.nms_iou_threshold)
+    kept = order[scores > params.nms_confidence_threshold]
+    return _cells_as_they_are(boxes, coverages, kept, scores[kept])
 
-    Its NMS sorts the kept scores to the front of its array and sets the others to zero, then reads that array with
-    the indices that the boxes had before.
-    """
-    inside = indices < len(kept_scores)
-    return np.where(inside, kept_scores[np.where(inside, indices, 0)], np.float32(0))
+
+def _cells_as_they_are(
+    boxes: Array, coverages: Array, kept: NDArray[np.int64], confidences: NDArray[np.floating]
+) -> Detections:
+    return Detections.of(boxes[kept], confidences, coverages[kept], np.ones(len(kept), np.int64))
 
 
 def _dbscan(boxes: Array, coverages: Array, params: ClusteringParams) -> NDArray[np.int64]:
     """[n] the cluster of each box, 0.., or -1."""
     rules = _RULES[params.compat]
     distances = _distances(boxes, rules.iou_regularizer)
-    min_samples = max(int(params.dbscan_min_samples), 1) if rules.tao_defects else params.dbscan_min_samples
-    # scikit-learn takes whole numbers from 1 for min_samples; dividing the weights by it instead allows any.
-    weights = coverages / min_samples if min_samples > 0 else np.ones_like(coverages)
-    eps = max(params.dbscan_eps + rules.eps_slack, np.finfo(np.float32).tiny)
-    return DBSCAN(eps=eps, min_samples=1, metric="precomputed").fit_predict(distances, sample_weight=weights)
+    weights, min_samples = coverages, max(int(params.dbscan_min_samples), 1)
+    if not rules.tao_defects:
+        # scikit-learn takes whole numbers from 1 for min_samples; dividing the weights by it instead allows any.
+        least, min_samples = params.dbscan_min_samples, 1
+        weights = coverages / least if least > 0 else np.ones_like(coverages)
+    eps = max(params.dbscan_eps + rules.eps_slack, float(np.finfo(np.float32).tiny))
+    found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
+    return found.fit_predict(distances, sample_weight=weights)
 
 
 def _distances(boxes: Array, regularizer: float) -> Array:
@@ -251,25 +262,10 @@ def _distances(boxes: Array, regularizer: float) -> Array:
     return 1 - np.concatenate(rows)
 
 
-class _Clusters(NamedTuple):
-    boxes: NDArray[np.float64]  # [k, 4], weighted by coverage
-    total: NDArray[np.float64]  # [k] of the coverages, as are the next three
-    mean: NDArray[np.float64]
-    least: NDArray[np.float64]
-    most: NDArray[np.float64]
-    cells: NDArray[np.int64]
-
-    def confidences(self, params: ClusteringParams) -> NDArray[np.float64]:
-        if params.confidence_model == "aggregate_cov":
-            return self.total
-        if not _RULES[params.compat].spread_as_mean:
-            return self.mean
-        with np.errstate(invalid="ignore"):
-            return (self.mean - self.least) / (self.most - self.least)
-
-
-def _merge(boxes: Array, coverages: Array, labels: NDArray[np.int64]) -> _Clusters:
+def _merge(boxes: Array, coverages: Array, labels: NDArray[np.int64], params: ClusteringParams) -> Clusters:
     """The clusters 0.. of boxes [n, 4]."""
+    if _RULES[params.compat].tao_defects:
+        return tao_clustering.merge(boxes, coverages, labels)
     member = labels >= 0
     boxes, labels = boxes[member], labels[member]
     weights = coverages[member].astype(np.float64)
@@ -280,10 +276,19 @@ def _merge(boxes: Array, coverages: Array, labels: NDArray[np.int64]) -> _Cluste
     least, most = np.full(count, np.inf), np.zeros(count)
     np.minimum.at(least, labels, weights)
     np.maximum.at(most, labels, weights)
-    return _Clusters(np.stack(centers, axis=1), total, total / cells, least, most, cells)
+    return Clusters(np.stack(centers, axis=1), total, total / cells, least, most, cells)
 
 
-def _confident(confidences: NDArray[np.float64], params: ClusteringParams) -> NDArray[np.bool_]:
+def _confidences(merged: Clusters, params: ClusteringParams) -> NDArray[np.floating]:
+    if params.confidence_model == "aggregate_cov":
+        return merged.total
+    return merged.spread() if _RULES[params.compat].inference else merged.mean
+
+
+def _confident(confidences: NDArray[np.floating], params: ClusteringParams) -> NDArray[np.bool_]:
+    rules, threshold = _RULES[params.compat], params.dbscan_confidence_threshold
+    if rules.tao_defects:
+        values = confidences.astype(np.float64)
+        return values > threshold if rules.inference else values >= threshold
     # float32, as the thresholds of a spec: 0.9 there is not the 0.9 of a double.
-    values, threshold = confidences.astype(np.float32), np.float32(params.dbscan_confidence_threshold)
-    return values > threshold if _RULES[params.compat].above_confidence else values >= threshold
+    return confidences.astype(np.float32) >= np.float32(threshold)

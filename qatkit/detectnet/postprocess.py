@@ -25,7 +25,10 @@ def detect(
     boxes = decode(bbox, grid)
 
     def found(frame: int, index: int) -> Detections:
-        return cluster(boxes[frame, index].reshape(-1, 4), cov[frame, index].ravel(), params[index])
+        cells, coverages = boxes[frame, index], cov[frame, index]
+        if params[index].by_column:
+            cells, coverages = cells.swapaxes(0, 1), coverages.T
+        return cluster(cells.reshape(-1, 4), coverages.ravel(), params[index])
 
     return [{index: found(frame, index) for index in range(cov.shape[1])} for frame in range(len(cov))]
 
