@@ -58,14 +58,20 @@ class EarlyStopping:
 
     def rate(self, step: int) -> float:
         """The rate of training step `step` (0-based)."""
-        epochs = self.annealing_epochs if self.annealing else self.soft_start_epochs
-        length = int(epochs * self.steps_per_epoch)
+        length = self._length(self.annealing_epochs if self.annealing else self.soft_start_epochs)
         done = (step - self.phase_start) / length if length > 0 else (0.0 if self.annealing else 1.0)
         t = max(1.0 - done, 0.0) if self.annealing else min(done, 1.0)
         return _between(self.minimum, self.maximum, t)
 
+    def _length(self, epochs: float) -> int:
+        """Whole steps, cut off as TAO does."""
+        return int(epochs * self.steps_per_epoch)
+
     def validated(self, cost: float, epoch: int, step: int) -> None:
-        """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps."""
+        """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps.
+
+        As in TAO, a run goes on when exactly as many steps as annealing takes were made in it.
+        """
         if cost < self.best_cost:
             self.best_cost, self.best_epoch = cost, epoch
             return
@@ -74,7 +80,7 @@ class EarlyStopping:
         if not self.annealing:
             self.annealing, self.phase_start = True, step
             self.best_cost, self.best_epoch = cost, epoch
-        elif step - self.phase_start >= self.annealing_epochs * self.steps_per_epoch:
+        elif step - self.phase_start > self._length(self.annealing_epochs):
             self.stopped = True
 
 

@@ -221,13 +221,13 @@ def early_stopping() -> EarlyStopping:
 
 
 def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
-    """The cost never falls: annealing begins after the second validation, and the next one after it stops."""
+    """The cost never falls: annealing begins after the second validation; the second one after it has more steps."""
     stepper = Counter()
     fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=replace(PLAN, epochs=50, validation_period=1)))
-    assert len(stepper.batches) == 12
+    assert len(stepper.batches) == 16
     assert stepper.rates[:8] == pytest.approx([1e-3] * 8)
-    assert stepper.rates[8:] == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5])
-    assert checkpoints(tmp_path)[-1] == "model.epoch-3.ckpt"
+    assert stepper.rates[8:] == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5, *[1e-5] * 4])
+    assert checkpoints(tmp_path)[-1] == "model.epoch-4.ckpt"
 
 
 def test_early_stopping_is_resumed(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_early_stopping_is_resumed(tmp_path: Path) -> None:
         trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan).fit(stopping())
     stepper = Counter()
     fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=plan))
-    assert stepper.batches == [8, 9, 10, 11]
-    assert stepper.rates == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5])
+    assert stepper.batches == [*range(8, 16)]
+    assert stepper.rates == pytest.approx([1e-3, 10**-3.5, 1e-4, 10**-4.5, *[1e-5] * 4])
     again = Counter()
     assert fit(trainer(tmp_path, again, schedule=early_stopping(), plan=plan)) is None
     assert again.batches == []

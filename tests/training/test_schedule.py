@@ -80,6 +80,34 @@ def test_early_stopping_run(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "per_epoch, annealing_epochs, patience, steps",
+    [
+        # Costs never improve on the first one: annealing starts after 1 + patience epochs.
+        (10, 0.0, 1, 30),  # no annealing: the next validation ends the run
+        (10, 1.0, 1, 40),  # after one epoch 10 steps of 10 are made, which is not more
+        (10, 2.0, 1, 50),
+        (10, 2.0, 2, 60),  # annealing from 30 on; patience is over after 50, with 20 of 20 steps
+        (10, 0.95, 1, 30),  # 10 steps are more than 9
+        (10, 1.05, 1, 40),  # 10 steps are not more than 10
+        (7, 0.5, 1, 21),  # 7 more than int(3.5)
+        (7, 2.2, 1, 35),  # 14 are not more than int(15.4), 21 are
+        (3, 1.3, 1, 12),  # 3 are not more than int(3.9), 6 are
+        (1, 1.9, 1, 4),  # 1 is not more than int(1.9), 2 are: int, else 3 epochs would be needed for 2.0
+        (1, 2.0, 1, 5),
+    ],
+)
+def test_a_run_ends_with_more_steps_than_annealing_takes(
+    per_epoch: int, annealing_epochs: float, patience: int, steps: int
+) -> None:
+    schedule = EarlyStopping(1e-5, 1e-3, 0.0, annealing_epochs, patience, per_epoch)
+    epoch = 0
+    while not schedule.stopped and epoch < 20:
+        epoch += 1
+        schedule.validated(1.0, epoch, epoch * per_epoch)
+    assert epoch * per_epoch == steps
+
+
+@pytest.mark.parametrize(
     "progress, rate", [(0.0, 5e-6), (0.05, 5e-5), (0.1, 5e-4), (0.7, 5e-4), (0.85, 5e-5), (1.0, 5e-6)]
 )
 def test_rate_by_hand(progress: float, rate: float) -> None:
