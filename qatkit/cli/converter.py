@@ -45,7 +45,7 @@ _FILE = click.Path(path_type=Path)
 def converter(**flags: Any) -> None:
     """Build a TensorRT engine from INPUT_FILE, an .onnx, where TensorRT is installed. With tao-converter's flags.
 
-    INT8 from a clean ONNX and its calibration cache (TensorRT 8.6 to 10), or from one with Q/DQ nodes.
+    INT8 from a clean ONNX and its calibration cache (TensorRT 8.5 to 10), or from one with Q/DQ nodes.
     """
     from qatkit.progress import info
     from qatkit.workflow.convert import convert

@@ -73,7 +73,7 @@ _WITHOUT_EFFECT = {
     help="PTQ: which tensors are quantized.",
 )
 @click.option("--skip_layers", multiple=True, help="PTQ: layers that stay float (may be repeated).")
-@click.option("--trt_version", default="", help="TensorRT that reads the cache, such as 8.6.1.  [default: 10.3.0]")
+@click.option("--trt_version", default="", help="TensorRT that reads the cache, such as 8.5.3.  [default: 10.3.0]")
 @click.option(
     "--tensor_names",
     type=click.Choice(["onnx", "uff"]),

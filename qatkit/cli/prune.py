@@ -12,6 +12,9 @@ from qatkit.cli.tao import TaoCommand
 if TYPE_CHECKING:
     from qatkit.pruning.prune import LayerRow, PruneResult
 
+# What INT8 kernels of a GPU compute at once.
+_GPU_CHANNELS = 32
+
 
 @click.command(cls=TaoCommand)
 @click.option("-m", "--model", type=click.Path(path_type=Path), required=True, help="Model: .tlt, or TAO's .hdf5.")
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Filters stay in multiples of this.",
+    help="Filters stay in multiples of this; 32 where INT8 on a GPU is the target.",
 )
 @click.option(
     "-pth",
@@ -110,7 +113,21 @@ def _show(result: PruneResult, output: Path, *, verbose: bool) -> None:
     info(f"Threshold: {result.threshold:g}")
     info(f"Pruning ratio (pruned model / original model): {result.params_ratio}")
     info(f"Multiply-adds (pruned model / original model): {result.macs_ratio}")
+    if line := _uneven(result):
+        info(line)
     info(f"Model written to {output}")
+
+
+def _uneven(result: PruneResult) -> str:
+    """That a GPU gains little from this pruning, "" where it gains."""
+    pruned, uneven = [row for row in result.rows if not row.reason], result.uneven(_GPU_CHANNELS)
+    if not uneven:
+        return ""
+    filters = sum(row.filters_after for row in uneven)
+    return (
+        f"Channels that are no multiple of {_GPU_CHANNELS}: {filters} filters, in {len(uneven)} of {len(pruned)} "
+        f"pruned layers; for INT8 on a GPU: -pg {_GPU_CHANNELS}"
+    )
 
 
 def _cells(row: LayerRow) -> list[str]:

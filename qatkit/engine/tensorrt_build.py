@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT engine, with the TensorRT that is installed (8.6 to 11)."""
+"""ONNX -> TensorRT engine, with the TensorRT that is installed (8.5 to 11)."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """How a TensorRT of a given version builds an engine: decided here, without TensorRT.
 
-    8.6 to 10   clean ONNX + calibration cache: implicit quantization, the flag INT8 and a calibrator
-    8.6 to 10   FP16: a flag
+    8.5 to 10   clean ONNX + calibration cache: implicit quantization, the flag INT8 and a calibrator
+    8.5 to 10   FP16: a flag
     below 10.12 Q/DQ ONNX: explicit quantization, the flag INT8
     from 10.12  Q/DQ ONNX: a strongly typed network (weak typing is deprecated there)
     from 11     no calibrators, no precision flags: the types of the ONNX are those of the engine
 
 Sources: the Python API references of 8.6, 10.3, 10.13 and 11.4, and NVIDIA's migration guide from 10.x to 11.x.
+Engines were built and run with 8.5.3; JetPack 5 and DeepStream 6.2 have 8.5.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Version = tuple[int, int, int]
 Quantization = Literal["none", "implicit", "explicit"]
 
-OLDEST: Version = (8, 6, 0)
+OLDEST: Version = (8, 5, 0)
 # Implicit batch is gone: every network is what EXPLICIT_BATCH made of it.
 _EXPLICIT_BATCH_ALWAYS: Version = (10, 0, 0)
 # Weak typing is deprecated.
@@ -104,7 +105,7 @@ def parse_version(text: str) -> Version:
         raise EnvironmentProblem(f"TensorRT calls its version {text!r}, which is no version")
     major, minor, patch = (int(part or 0) for part in match.groups())
     if (major, minor, patch) < OLDEST:
-        raise EnvironmentProblem(f"TensorRT {text} is too old", hint="8.6 or newer")
+        raise EnvironmentProblem(f"TensorRT {text} is too old", hint="8.5 or newer")
     return major, minor, patch
 
 

@@ -77,6 +77,10 @@ class PruneResult:
         """Parameters after / before, batch-norm statistics included."""
         return self.graph.params / self.params_before
 
+    def uneven(self, multiple: int) -> tuple[LayerRow, ...]:
+        """The layers that lost filters and kept a number that is no multiple of `multiple`."""
+        return tuple(row for row in self.rows if not row.reason and row.filters_after % multiple)
+
     @property
     def macs_ratio(self) -> float:
         """Multiply-adds after / before."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qatkit.cli import main
 from qatkit.graph.model_file import Model, load_model, save_model
 from qatkit.pruning.prune import PruneOptions, prune
 from tests.graph.networks import tiny_network
+from tests.networks import Net
 
 
 @pytest.fixture
@@ -81,6 +83,36 @@ def test_no_excluded_layer_after_the_flag(files: tuple[str, str]) -> None:
 def test_target_ratio(files: tuple[str, str]) -> None:
     assert run(files, *SMALL, "--target_ratio", "0.5") == 0
     assert load_model(Path(files[1])).graph.params <= tiny_network().params / 2
+
+
+UNEVEN = "Channels that are no multiple of 32"
+
+
+@pytest.mark.parametrize(
+    "flags, counts",
+    [
+        pytest.param(("-pth", "0"), "", id="nothing pruned"),
+        pytest.param(("-nf", "8"), "64 filters, in 2 of 2 pruned layers", id="56 and 8"),
+        pytest.param(("-nf", "32"), "56 filters, in 1 of 2 pruned layers", id="56 and 32"),
+        pytest.param(
+            ("-nf", "8", "-el", "a"), "8 filters, in 1 of 1 pruned layers", id="8, and 120 that had to stay"
+        ),
+        pytest.param(("-pg", "32", "-nf", "8"), "", id="64 and 32"),
+    ],
+)
+def test_channels_that_are_no_multiple_of_32(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], counts: str
+) -> None:
+    """Of 120 filters of `a` 50 are strong, of 96 of `b` 2."""
+    net = Net()
+    net.heads(net.conv("b", net.relu("a_relu", net.conv("a", net.input, 120)), 96), classes=1)
+    graph = net.graph()
+    for name, strong in (("a", 50), ("b", 2)):
+        graph.weights[f"{name}/kernel"][..., strong:] *= np.float32(1e-3)
+    save_model(tmp_path / "model.tlt", Model(graph, ("person",)))
+    assert run((str(tmp_path / "model.tlt"), str(tmp_path / "pruned.tlt")), *flags) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if UNEVEN in line]
+    assert lines == ([f"{UNEVEN}: {counts}; for INT8 on a GPU: -pg 32"] if counts else [])
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_without_pycuda_the_error_names_it() -> None:
             "TensorRT cannot be used here",
         ),
         ("raise OSError()", "TensorRT cannot be used here: OSError"),
-        ("__version__ = '8.5.3.1'", r"TensorRT 8\.5\.3\.1 is too old \(8\.6 or newer\)"),
+        ("__version__ = '8.4.3.1'", r"TensorRT 8\.4\.3\.1 is too old \(8\.5 or newer\)"),
     ],
 )
 def test_a_broken_or_old_installation_is_one_line(

@@ -29,13 +29,20 @@ DATA_TYPES: tuple[Any, ...] = ("fp32", "fp16", "int8")
 
 @pytest.mark.parametrize(
     "text, version",
-    [("8.6.1", (8, 6, 1)), ("10.13.3.9.post1", (10, 13, 3)), ("11.0", (11, 0, 0)), ("8.6.1.post1", (8, 6, 1))],
+    [
+        ("8.5.3.1", (8, 5, 3)),
+        ("8.5.0.12", (8, 5, 0)),
+        ("8.6.1", (8, 6, 1)),
+        ("10.13.3.9.post1", (10, 13, 3)),
+        ("11.0", (11, 0, 0)),
+        ("8.6.1.post1", (8, 6, 1)),
+    ],
 )
 def test_versions_as_the_library_writes_them(text: str, version: Version) -> None:
     assert parse_version(text) == version
 
 
-@pytest.mark.parametrize("text", ["", "dev", "8.5.3", "7.2.3.4"])
+@pytest.mark.parametrize("text", ["", "dev", "8.4.3", "7.2.3.4"])
 def test_versions_that_are_too_old_or_none(text: str) -> None:
     with pytest.raises(EnvironmentProblem):
         parse_version(text)
