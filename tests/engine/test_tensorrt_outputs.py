@@ -62,7 +62,9 @@ def of_int8_engine(engine: str) -> Outputs:
 
 def mean_average_precision(outputs: Outputs) -> float:
     """Percent, of outputs for the whole validation set."""
-    return evaluate(replayed(*outputs), batches(), EvaluationSettings.from_spec(load_experiment(FOLDER / "spec.txt"))).map
+    return evaluate(
+        replayed(*outputs), batches(), EvaluationSettings.from_spec(load_experiment(FOLDER / "spec.txt"))
+    ).map
 
 
 def replayed(cov: np.ndarray, bbox: np.ndarray) -> Predict:
