@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from qatkit.spec import Experiment
 
 
+# Optimizations that would scale the products of codes before they are added up.
+_INEXACT = ["ConvMulFusion", "ConvAddFusion"]
+
+
 class OnnxEngine:
     """One ONNX Runtime session on the CPU."""
 
@@ -93,7 +97,9 @@ def open_session(model: onnx.ModelProto, threads: int = 0, *, optimized: Path | 
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=_INEXACT
+        )
     except Exception as error:  # ONNX Runtime has a class per status code and no common base.
         raise ModelError(f"ONNX Runtime refuses the network: {error}") from error
 
