@@ -160,9 +160,9 @@ class _Lowering:
         kernel, conv = self.scheme.kernels[block.conv.output], block.conv
         source, end = (np.float64(np.float32(self.scheme.scales[name])) for name in (conv.inputs[0], block.end))
         bias = _bias(self.graph.constants, conv, len(kernel.scale)).astype(np.float64)
-        # Signed codes fill uint8, and leave no room for a shift.
-        room_from = limit if self._zero(block.end) == 0 else UINT8_MAX
-        return integer_sums(kernel.codes, kernel.scale * (source / end), bias / end, room_from)
+        if self._zero(block.end) != 0:
+            limit = UINT8_MAX  # signed codes fill it, and leave no room for a shift
+        return integer_sums(kernel.codes, kernel.scale * (source / end), bias / end, limit)
 
     def _saturated_block(self, block: ConvBlock, sums: IntegerSums, limit: int) -> None:
         """A block that is a convolution, rounding, and saturation at `limit`."""
@@ -235,7 +235,7 @@ class _Lowering:
         return result
 
     def _float_products(self, conv: Op) -> str:
-        """Few products per sum (a depthwise kernel): float32 adds the integers exactly. [B, h, w, c]."""
+        """A depthwise kernel, or an image of unknown size: float32 adds integers exactly up to 2^24. [B, h, w, c]."""
         codes, kernel = self.codes[conv.inputs[0]], self.scheme.kernels[conv.output]
         turned = Codes(self.writer.to_nchw(codes.tensor), 1.0, codes.zero)
         inputs = [self.writer.dequantize(turned), self.writer.constant(kernel.codes.astype(np.float32))]
