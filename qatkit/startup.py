@@ -7,12 +7,13 @@ import os
 import sys
 import tempfile
 
+from qatkit.processor import Processor, this_processor
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow; its start-up lines, which no setting turns off, are shown only if the import fails."""
-    # Only errors that end the program; the Keras that TFMOT needs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    for name, value in settings(this_processor()).items():
+        os.environ.setdefault(name, value)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as captured:
@@ -27,3 +28,14 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def settings(processor: Processor) -> dict[str, str]:
+    """TensorFlow's environment variables; what the user has set wins."""
+    # Only errors that end the program; the Keras that TFMOT needs.
+    values = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
+    # By itself TensorFlow takes oneDNN on processors with VNNI or AMX only. With AVX2 alone training steps take a
+    # tenth to a fifth less processor time with it. Elsewhere (ARM, older ones) TensorFlow's own choice stays.
+    if processor.features is not None and "avx2" in processor.features:
+        values["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    return values

@@ -13,7 +13,7 @@ import qatkit
 ROOT = Path(qatkit.__file__).parent
 LAYERS = (
     *("cli", "workflow", "report", "evaluation", "engine", "export", "quantization", "pruning", "training"),
-    *("detectnet", "graph", "dataset", "spec", "startup", "status", "progress", "files", "errors"),
+    *("detectnet", "graph", "dataset", "spec", "startup", "processor", "status", "progress", "files", "errors"),
 )
 # Library -> the packages that may import it.
 HEAVY = {

@@ -5,15 +5,15 @@
 #
 # Environment: QATKIT_KEY the pass-phrase of the model files (default: qatkit), QATKIT_PTH the pruning threshold
 # (default: so that half of the parameters go), QATKIT_TRAIN_FLAGS more flags for the float trainings
-# (default: --use_amp, quicker on CPUs and GPUs that know bfloat16).
+# (default: --precision auto, bfloat16 where that is quicker). The last lines tell how long each step took.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$1 out=$2
 shift 2
 key=${QATKIT_KEY:-qatkit}
-train_flags=${QATKIT_TRAIN_FLAGS---use_amp}
+train_flags=${QATKIT_TRAIN_FLAGS---precision auto}
 if [ -n "${QATKIT_PTH:-}" ]; then amount="-pth $QATKIT_PTH"; else amount="--target_ratio 0.45"; fi
-step() { printf '\n== %s\n' "$*"; }
+. "$here/../steps.sh"
 
 mkdir -p "$out"
 python "$here/make_specs.py" "$data" "$out" "$@"
@@ -60,3 +60,5 @@ qatkit compare -e "$specs/qat.txt" -k "$key" -o "$out/report" \
     -m unpruned="$out/train/weights/model.tlt" \
     -m pruned="$out/retrain/weights/model.tlt" \
     -m qat="$out/qat/weights/model.tlt"
+
+step_times

@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=$1 out=$2 seeds=$3
 shift 3
 key=${QATKIT_KEY:-qatkit}
-train_flags=${QATKIT_TRAIN_FLAGS---use_amp}
+train_flags=${QATKIT_TRAIN_FLAGS---precision auto}
 first=${seeds%% *}
 
 mkdir -p "$out"

@@ -24,7 +24,7 @@ for seed in "$@"; do
     for split in train val; do
         qatkit dataset_convert -d "$run/specs/convert_$split.txt" -o "$run/tfrecords/$split/part"
     done
-    qatkit train -e "$run/specs/train.txt" -r "$run/train" --use_amp
+    qatkit train -e "$run/specs/train.txt" -r "$run/train" --precision auto
     python examples/ptq_collapse/widen.py "$run/train/weights/model.tlt" "$run/wide.tlt" --widest "$widest" --seed "$seed"
     qatkit train -e "$run/specs/qat.txt" -r "$run/qat"
     qatkit compare -e "$run/specs/qat.txt" -o "$run/report" \

@@ -16,7 +16,12 @@ from qatkit.cli.tao import TaoCommand
 @click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
 @click.option("-n", "--model_name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt")
 @click.option("--gpus", type=int, default=1, show_default=True, help="GPUs to train on; without any, the CPU.")
-@click.option("--use_amp", is_flag=True, help="Mixed precision (bfloat16); also quicker on many CPUs.")
+@click.option("--use_amp", is_flag=True, help="The same as --precision mixed.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "mixed"]),
+    help="Float trainings: mixed computes in bfloat16, auto where that is quicker. Default: the spec's.",
+)
 @click.option("--enable_determinism", is_flag=True, help="Only operations that give the same bits every time.")
 @click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
 @click.option(
@@ -67,6 +72,7 @@ def train(
     model_name: str,
     gpus: int,
     use_amp: bool,
+    precision: Literal["auto", "float32", "mixed"] | None,
     enable_determinism: bool,
     restart: bool,
     qat_calibrator: str,
@@ -83,10 +89,13 @@ def train(
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
     A run that was interrupted continues from its last checkpoint.
     """
+    from qatkit.errors import UsageError
     from qatkit.progress import info
     from qatkit.spec import load_experiment
     from qatkit.startup import import_tensorflow
 
+    if use_amp and precision not in (None, "mixed"):
+        raise UsageError(f"--use_amp and --precision {precision} say different things", hint="give one of them")
     spec = load_experiment(experiment_spec_file)  # before TensorFlow: a spec error need not wait for it
     import_tensorflow()
     from qatkit.workflow.train import TrainOptions, train
@@ -98,7 +107,7 @@ def train(
             key=key,
             name=model_name,
             gpus=gpus,
-            use_amp=use_amp,
+            precision="mixed" if use_amp else precision,
             deterministic=enable_determinism,
             restart=restart,
             calibrator=qat_calibrator,

@@ -77,6 +77,18 @@ def load_checkpoint(path: Path, run: str) -> tuple[Progress, dict[str, NDArray[A
     return progress, arrays, extra
 
 
+def run_of(directory: Path) -> str | None:
+    """The training that the newest checkpoint belongs to; None without one that can be read."""
+    path = latest(directory)
+    if path is None:
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return str(json.loads((file.metadata() or {})["progress"])["run"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return None  # `load_checkpoint` says what is wrong
+
+
 def remove_checkpoints(directory: Path) -> None:
     """Forget a former training."""
     for path in _all(directory):

@@ -47,11 +47,15 @@ def strategy(gpus: int) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def sum_of(strategy: tf.distribute.Strategy, number: int) -> int:
+    """The sum of a number over all replicas, those of other machines included; all must ask for it."""
+    numbers = strategy.run(lambda: tf.constant(number, tf.int64))
+    return int(strategy.reduce(tf.distribute.ReduceOp.SUM, numbers, axis=None))
+
+
 def check_same_step(strategy: tf.distribute.Strategy, step: int) -> None:
     """Raise EnvironmentProblem unless all machines are about to continue from the same step."""
-    steps = strategy.run(lambda: tf.constant(step, tf.int64))
-    total = int(strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None))
-    if total != step * strategy.num_replicas_in_sync:
+    if sum_of(strategy, step) != step * strategy.num_replicas_in_sync:
         raise EnvironmentProblem(
             f"this machine would continue from step {step}, others from another one",
             hint="-r must be a folder that all machines share",

@@ -34,10 +34,11 @@ from qatkit.spec import DatasetConfig, Experiment, ModelConfig, class_names, to_
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.cost import CostConfig
-from qatkit.training.devices import check_same_step, is_chief
+from qatkit.training.devices import check_same_step, is_chief, sum_of
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.keras_model import KerasGraph, to_keras
 from qatkit.training.loop import Plan, Trainer, Validation
+from qatkit.training.precision import Precision, Quickest, Wanted, choose, quickest, this_machine
 from qatkit.training.schedule import from_spec
 from qatkit.training.step import Stepper, Teacher
 from qatkit.workflow.locking import locked
@@ -51,6 +52,7 @@ _CALIBRATION_BATCHES = 8
 class TrainOptions:
     """The flags of `qatkit train`.
 
+    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine.
     calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
     the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
     after which ranges and batch-norm statistics stand still.
@@ -61,7 +63,7 @@ class TrainOptions:
     key: str = ""
     name: str = "model"
     gpus: int = 1
-    use_amp: bool = False
+    precision: Wanted | None = None
     deterministic: bool = False
     restart: bool = False
     calibrator: str = "entropy"
@@ -110,17 +112,12 @@ class _Run:
         self.strategy = make_strategy(options.gpus)
         self.start = self._starting_model()
         self.teacher = None if options.teacher is None else self._teacher(options.teacher)
+        self.precision: Precision = "float32"  # until `run` has chosen
 
     @property
     def batch_size(self) -> int:
         """Images per step, over all devices."""
         return self.spec.training_config.batch_size_per_gpu * self.strategy.num_replicas_in_sync
-
-    @property
-    def _mixed(self) -> bool:
-        """bfloat16 has float32's range, so that nothing has to be scaled (`cost_scaling`) as with float16."""
-        precision = self.spec.model_config.training_precision.backend_floatx
-        return self.options.use_amp or precision == ModelConfig.TrainingPrecision.FLOAT16
 
     @property
     def input_shape(self) -> Shape:
@@ -129,6 +126,7 @@ class _Run:
 
     def run(self) -> Path:
         self._describe()
+        self.precision = self._chosen_precision()
         with self.strategy.scope():
             network = self._network()
             trainer = self._trainer(network)
@@ -205,16 +203,40 @@ class _Run:
         info(f"Learning from {path} too: {self.options.teacher_weight:.0%} of the cost.")
         return teacher
 
+    def _chosen_precision(self) -> Precision:
+        """bfloat16 has float32's range, so that nothing has to be scaled (`cost_scaling`) as with float16."""
+        half = self.spec.model_config.training_precision.backend_floatx == ModelConfig.TrainingPrecision.FLOAT16
+        wanted = self.options.precision or ("mixed" if half else "float32")
+        if self.spec.training_config.enable_qat:
+            if wanted == "mixed":
+                raise UsageError(
+                    "quantization-aware training runs in float32", hint="leave out --use_amp, and FLOAT16 in the spec"
+                )
+            return "float32"
+        if wanted == "float32":
+            return wanted
+        asked_by = "--use_amp" if self.options.precision else "training_precision FLOAT16 in the spec"
+        return choose(wanted, self._quickest(), self._kept_precision(), asked_by)
+
+    def _quickest(self) -> Quickest:
+        best = quickest(this_machine(self.options.gpus))
+        machines = sum_of(self.strategy, best.precision == "mixed")
+        if best.precision == "mixed" and machines < self.strategy.num_replicas_in_sync:
+            return Quickest("float32", "not all machines of this training are quick in bfloat16")
+        return best
+
+    def _kept_precision(self) -> Precision | None:
+        """That of the checkpoint which is continued."""
+        run = None if self.options.restart else checkpoint.run_of(self.options.results)
+        kinds: tuple[Precision, ...] = ("float32", "mixed")
+        return next((kind for kind in kinds if run == self._fingerprint(kind)), None)
+
     def _network(self) -> KerasGraph:
         graph = self.start.graph
         if not self.spec.training_config.enable_qat:
             if self.start.is_qat:
                 warn(f"{self.spec.model_config.pretrained_model_file} was trained with QAT, but enable_qat is off")
-            return to_keras(graph, policy="mixed_bfloat16" if self._mixed else "float32")
-        if self._mixed:
-            raise UsageError(
-                "quantization-aware training runs in float32", hint="leave out --use_amp, and FLOAT16 in the spec"
-            )
+            return to_keras(graph, policy="mixed_bfloat16" if self.precision == "mixed" else "float32")
         if self.start.plan is not None:
             info("The model has been trained with QAT before: its placement and ranges are kept.")
             plan = QuantizationPlan.from_json(self.start.plan)
@@ -259,7 +281,7 @@ class _Run:
     def _plan(self) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
         return Plan(
-            run=self._fingerprint(),
+            run=self._fingerprint(self.precision),
             epochs=config.num_epochs,
             steps_per_epoch=math.ceil(len(self.frames) / self.batch_size),
             images_per_step=self.batch_size,
@@ -269,11 +291,11 @@ class _Run:
             frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
         )
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, precision: Precision) -> str:
         """A checkpoint is continued only by a run that would have written it."""
         config, options = self.spec.model_config, self.options
         start = Path(config.pretrained_model_file) if config.pretrained_model_file else None
-        facts = [to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync, self._mixed]
+        facts = [to_text(self.spec), len(self.frames), self.strategy.num_replicas_in_sync, precision == "mixed"]
         if self.spec.training_config.enable_qat:
             facts += [
                 options.calibrator,
