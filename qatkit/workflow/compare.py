@@ -19,6 +19,7 @@ from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, ExportReport
 from qatkit.files import check_writable, write_json, write_text
 from qatkit.graph.model_file import Model
+from qatkit.processor import this_processor
 from qatkit.progress import info, table, track
 from qatkit.report.page import render
 from qatkit.report.rows import FLOAT, title
@@ -189,7 +190,7 @@ def _environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": this_processor().name,
         "cores": os.cpu_count(),
     }
 
