@@ -12,8 +12,7 @@ from qatkit.processor import Processor, this_processor
 
 def import_tensorflow() -> None:
     """Import TensorFlow; its start-up lines, which no setting turns off, are shown only if the import fails."""
-    for name, value in settings(this_processor()).items():
-        os.environ.setdefault(name, value)
+    set_environment()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as captured:
@@ -30,8 +29,14 @@ def import_tensorflow() -> None:
             os.close(kept)
 
 
+def set_environment() -> None:
+    """Set TensorFlow's environment variables where the user has not; it reads them when it is imported."""
+    for name, value in settings(this_processor()).items():
+        os.environ.setdefault(name, value)
+
+
 def settings(processor: Processor) -> dict[str, str]:
-    """TensorFlow's environment variables; what the user has set wins."""
+    """TensorFlow's environment variables on a processor."""
     # Only errors that end the program; the Keras that TFMOT needs.
     values = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
     # By itself TensorFlow takes oneDNN on processors with VNNI or AMX only. With AVX2 alone training steps take a

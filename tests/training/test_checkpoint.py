@@ -13,6 +13,7 @@ from qatkit.training.checkpoint import (
     latest,
     load_checkpoint,
     remove_checkpoints,
+    run_of,
     save_checkpoint,
 )
 
@@ -46,6 +47,15 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     for name, array in arrays.items():
         assert (array.dtype, array.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
         assert_array_equal(array, ARRAYS[name])
+
+
+def test_the_run_of_the_newest(tmp_path: Path) -> None:
+    assert run_of(tmp_path) is None
+    save_checkpoint(tmp_path, at(1, "first"), ARRAYS)
+    path = save_checkpoint(tmp_path, at(2, "second"), ARRAYS)
+    assert run_of(tmp_path) == "second"
+    path.write_bytes(path.read_bytes()[:20])
+    assert run_of(tmp_path) is None
 
 
 def test_the_newest_two_are_kept_counted_by_number(tmp_path: Path) -> None:
