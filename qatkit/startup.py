@@ -39,8 +39,9 @@ def settings(processor: Processor) -> dict[str, str]:
     """TensorFlow's environment variables on a processor."""
     # Only errors that end the program; the Keras that TFMOT needs.
     values = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
-    # By itself TensorFlow takes oneDNN on processors with VNNI or AMX only. With AVX2 alone a training step is as quick
-    # with it (ResNet10) or quicker (pruned 0.9, QAT 0.7 of the time). Elsewhere (ARM, older ones) its own choice stays.
+    # By itself TensorFlow takes oneDNN on processors with VNNI or AMX only. With AVX2 alone a training step is as
+    # quick with it (ResNet10) or quicker (pruned 0.9, QAT 0.7 of the time). Elsewhere (ARM, older ones) its own
+    # choice stays.
     if processor.features is not None and "avx2" in processor.features:
         values["TF_ENABLE_ONEDNN_OPTS"] = "1"
     return values
