@@ -4,7 +4,7 @@ Decided by what the machine says of itself, not by a measurement: a run that is 
 same choice whatever else the machine does. The table of reasons:
 
 - a GPU computes bfloat16 in tensor cores from compute capability 8.0 (Ampere) on; older ones convert.
-- an x86 CPU is quick with AMX (1.8 times float32, measured) or AVX512_BF16, through oneDNN. Without them, or with
+- an x86 CPU is quick with AMX or AVX512_BF16 (1.8 times float32, measured on one), through oneDNN. Without, or with
   oneDNN off, TensorFlow has scalar kernels: a twelfth of float32's speed, measured with AVX2.
 - of others (ARM, or where nothing tells) nothing is known: float32, which is quick everywhere.
 """
