@@ -171,7 +171,7 @@ class _Lowering:
         conv, source, kernel = denser(writer, block.conv, source, kernel, self.sizes)
         codes = qlinear_conv(writer, conv, source, kernel, sums, zero)
         if sums.shift.any():
-            codes = writer.lowered(codes, sums.shift, self.sizes.get(block.conv.output, (1, 1))[1])
+            codes = writer.subtract(codes, sums.shift, self.sizes.get(block.conv.output, (1, 1))[1])
         codes = writer.clamp(codes, zero, limit, codes_of(block.end))
         self.codes[block.end] = Codes(codes, self.scheme.scales[block.end], zero)
 

@@ -107,7 +107,7 @@ class IntegerWriter:
         """shape: one may be -1, which is found."""
         return self.op("Reshape", [tensor, self.constant(np.array(shape))])
 
-    def lowered(self, codes: str, shift: NDArray[np.uint8], columns: int) -> str:
+    def subtract(self, codes: str, shift: NDArray[np.uint8], columns: int) -> str:
         """Codes [B, h, w, c] less `shift` by channel, saturated at 0. shift: 0..128; columns: w, 1 if unknown."""
         one, zero = self.parameters(1.0, 0)
         middle = self.constant(np.uint8(MIDDLE))

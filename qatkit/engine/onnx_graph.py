@@ -162,13 +162,18 @@ def _size_of(graph: OnnxGraph, op: Op, inputs: Sequence[Size]) -> Size | None:
         return max(inputs)  # of others, such as a gate per channel, every value meets many
     if op.kind == "GlobalAveragePool":
         return 1, 1
-    if op.kind == "Pad" and len(op.inputs) > 1 and op.inputs[1] in graph.constants:
-        before_and_after = graph.constants[op.inputs[1]].reshape(2, -1).sum(axis=0)
-        return int(inputs[0][0] + before_and_after[2]), int(inputs[0][1] + before_and_after[3])
-    if op.kind == "Resize" and len(op.inputs) > 2 and op.inputs[2] in graph.constants:
-        scales = graph.constants[op.inputs[2]]
-        return (int(inputs[0][0] * scales[2]), int(inputs[0][1] * scales[3])) if len(scales) == 4 else None
+    rows, columns = inputs[0]
+    if op.kind == "Pad" and len(amounts := _constant(graph, op, 1)) == 8:  # begins, then ends, of four axes
+        return rows + int(amounts[2] + amounts[6]), columns + int(amounts[3] + amounts[7])
+    if op.kind == "Resize" and len(scales := _constant(graph, op, 2)) == 4:
+        return int(rows * scales[2]), int(columns * scales[3])
     return None
+
+
+def _constant(graph: OnnxGraph, op: Op, index: int) -> NDArray[Any]:
+    """Input `index` of `op` as a vector; empty where it is left out or computed."""
+    name = op.inputs[index] if len(op.inputs) > index else ""
+    return np.ravel(graph.constants.get(name, []))
 
 
 def _windows_in(graph: OnnxGraph, op: Op, size: Size) -> Size:

@@ -143,3 +143,5 @@ def test_sizes_of_other_operations() -> None:
 def test_sizes_end_where_they_are_not_known() -> None:
     nodes = (op("Transpose", "x", "a"), op("Relu", "a", "b"), op("Relu", "x", "c"), op("Add", "b c", "y"))
     assert sizes(parse(model(*nodes))) == {"x": (4, 6), "c": (4, 6)}
+    two_axes = helper.make_node("Pad", ["x", "amounts", "", "axes"], ["y"])
+    assert sizes(parse(model(two_axes, amounts=[1, 1, 1, 1], axes=[2, 3]))) == {"x": (4, 6)}
