@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from qatkit.startup import set_environment
 from tests import golden_data
 
 # The original's fake quantization is a mode of its own here, with its own placement.
@@ -28,7 +27,6 @@ SEEN = pytest.StashKey[dict[str, Seen]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    set_environment()  # tests import TensorFlow themselves; what they compute must be what the commands compute
     config.stash[SEEN] = {}
 
 
