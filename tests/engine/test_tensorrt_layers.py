@@ -7,10 +7,8 @@ networks in a folder beside the checkout, or in the one that QATKIT_SHARED names
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 import pytest
@@ -23,14 +21,11 @@ from qatkit.graph.nodes import BatchNorm
 from qatkit.quantization.kernels import int8_kernels
 from qatkit.quantization.placement import place
 from tests.graph.test_build import config
+from tests.tensorrt_data import FOLDER, needed
 
-SHARED = Path(os.environ.get("QATKIT_SHARED") or Path(__file__).parents[3] / "shared")
-FOLDER = SHARED / "golden" / "13_tensorrt"
 ENGINES = {"qat": "cal.bin", "wide": "ptq.bin"}
 
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"{FOLDER}: the engines of TensorRT are not here (QATKIT_SHARED names their folder)"
-)
+pytestmark = needed
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,8 @@ Outputs and images lie with the networks in a folder beside the checkout, or in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,8 @@ import pytest
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.evaluation.evaluate import EvaluationSettings, Predict, evaluate
 from qatkit.spec import load_experiment
+from tests.tensorrt_data import FOLDER, needed
 
-SHARED = Path(os.environ.get("QATKIT_SHARED") or Path(__file__).parents[3] / "shared")
-FOLDER = SHARED / "golden" / "13_tensorrt"
 BATCH = 8
 
 # From quantization-aware training; and calibrated, with channels that are up to 256 times as wide as others.
@@ -27,9 +24,7 @@ CACHES = {"qat": "cal.bin", "wide": "ptq.bin"}
 # Percent, of TensorRT's outputs.
 MAPS = {"qat": 97.583, "wide": 75.275}
 
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason=f"{FOLDER}: the outputs of TensorRT are not here (QATKIT_SHARED names their folder)"
-)
+pytestmark = needed
 
 Outputs = tuple[np.ndarray, np.ndarray]
 

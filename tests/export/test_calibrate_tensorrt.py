@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 
 from qatkit.export.cache import read_cache
 from qatkit.export.calibrate import calibrate
+from tests.tensorrt_data import FOLDER, needed
 
-GOLDEN = Path(os.environ.get("QATKIT_SHARED") or Path(__file__).parents[3] / "shared") / "golden" / "13_tensorrt"
 BATCH = 8
 
-pytestmark = pytest.mark.skipif(
-    not GOLDEN.is_dir(), reason=f"no {GOLDEN}; QATKIT_SHARED names the folder above golden"
-)
+pytestmark = needed
 
 
 @pytest.fixture(scope="module")
 def ratios() -> dict[str, float]:
     """Tensor name -> our range over TensorRT's."""
-    theirs = read_cache(GOLDEN / "qat" / "tensorrt_entropy.cache").ranges
-    pixels = np.load(GOLDEN / "calibration_images.npz")["images"]
+    theirs = read_cache(FOLDER / "qat" / "tensorrt_entropy.cache").ranges
+    pixels = np.load(FOLDER / "calibration_images.npz")["images"]
     batches = (pixels[start : start + BATCH] / np.float32(255) for start in range(0, len(pixels), BATCH))
-    ours = calibrate(onnx.load(GOLDEN / "qat" / "model.onnx"), batches)
+    ours = calibrate(onnx.load(FOLDER / "qat" / "model.onnx"), batches)
     assert list(ours) == list(theirs)
     return {name: amax / theirs[name] for name, amax in ours.items()}
 
