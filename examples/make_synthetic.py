@@ -132,7 +132,7 @@ def random_color(rng: np.random.Generator, brightest: int = 255) -> Color:
 
 
 def dull_color(rng: np.random.Generator) -> Color:
-    """A grey with a tint, as walls and streets have; one in five is as bright as clothes are."""
+    """A grey with a tint, as barriers and streets have; one in five is as bright as clothes are."""
     if rng.random() < 0.2:
         return random_color(rng)
     red, green, blue = (rng.uniform(30, 225) + rng.uniform(-25, 25, 3)).clip(0, 255).astype(int).tolist()

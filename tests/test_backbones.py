@@ -22,7 +22,6 @@ import tf_keras
 from numpy.typing import NDArray
 
 from qatkit.detectnet.grid import Grid
-from qatkit.detectnet.rasterizer import CoverageShape, Rasterizer
 from qatkit.engine.keras import KerasEngine, predictor
 from qatkit.engine.onnx_runtime import OnnxEngine, open_onnx
 from qatkit.export.cache import read_cache
@@ -30,14 +29,15 @@ from qatkit.export.deployed import deploy
 from qatkit.export.export import ExportOptions, ExportReport, export, tensors_of
 from qatkit.graph import nodes as n
 from qatkit.graph.build import BACKBONES, build
-from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import Graph
+from qatkit.keras.fake_quant import QuantizedKerasGraph
+from qatkit.keras.network import KerasGraph, to_keras
+from qatkit.keras.rasterizer import CoverageShape, Rasterizer
+from qatkit.keras.step import Stepper
+from qatkit.model.file import Model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune
-from qatkit.quantization.fake_quant import QuantizedKerasGraph
-from qatkit.quantization.folding import biases_on_grid
+from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
-from qatkit.training.keras_model import KerasGraph, to_keras
-from qatkit.training.step import Stepper
 from tests import golden_data
 from tests.graph.reference import forward
 from tests.graph.test_build import config
@@ -147,7 +147,7 @@ class Chain:
         if plan is None:
             return Model(self.trained, CLASSES)
         ranges = {name: max(float(np.abs(self.values[name]).max()), 1e-3) for name in plan.activations}
-        graph = biases_on_grid(self.trained, plan, ranges)
+        graph = snap_biases_to_grid(self.trained, plan, ranges)
         return Model(graph, CLASSES, ranges=ranges, plan=plan.to_json())
 
 

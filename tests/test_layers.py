@@ -12,14 +12,15 @@ import qatkit
 
 ROOT = Path(qatkit.__file__).parent
 LAYERS = (
-    *("cli", "workflow", "report", "evaluation", "engine", "export", "quantization", "pruning", "training"),
-    *("detectnet", "graph", "dataset", "spec", "startup", "processor", "status", "progress", "files", "errors"),
+    *("cli", "workflow", "report", "analysis", "training", "evaluation", "engine", "keras", "export", "dataset"),
+    *("model", "quantization", "pruning", "detectnet", "graph", "spec"),
+    *("processor", "status", "console", "files", "errors"),
 )
 # Library -> the packages that may import it.
 HEAVY = {
-    "tensorflow": {"cli", "workflow", "dataset", "detectnet", "training", "quantization", "engine"},
-    "tf_keras": {"training", "quantization", "engine"},
-    "tensorflow_model_optimization": {"quantization"},
+    "tensorflow": {"workflow", "training", "engine", "keras", "dataset"},
+    "tf_keras": {"keras", "engine"},
+    "tensorflow_model_optimization": {"keras"},
     "tensorrt": {"engine"},
     "pycuda": {"engine"},
     "google": {"spec"},

@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from qatkit.engine.int8_lowering import codes_of, lower
-from qatkit.engine.int8_scheme import from_qdq
-from qatkit.engine.int8_writer import MIDDLE
-from qatkit.engine.onnx_graph import non_negative, parse
+from qatkit.engine.int8.emit import SIGNED_ZERO_POINT
+from qatkit.engine.int8.graph import non_negative, parse
+from qatkit.engine.int8.lowering import codes_of, lower
+from qatkit.engine.int8.scheme import from_qdq
 from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, export
 from qatkit.graph.build import build
-from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Graph
+from qatkit.model.file import Model
 from qatkit.pruning.prune import PruneOptions, prune_to_ratio
 from qatkit.quantization.folding import CODE_MAX
 from qatkit.spec import ModelConfig
@@ -164,7 +164,8 @@ def engine_codes(path: Path, images: Array) -> dict[str, Array]:
     )
     values = open_session(model, 1).run([codes_of(name) for name in names], {scheme.graph.input: images})
     return {
-        name: value.transpose(0, 3, 1, 2).astype(np.int16) - (0 if non_negative(scheme.graph, name) else MIDDLE)
+        name: value.transpose(0, 3, 1, 2).astype(np.int16)
+        - (0 if non_negative(scheme.graph, name) else SIGNED_ZERO_POINT)
         for name, value in zip(names, values)
     }
 

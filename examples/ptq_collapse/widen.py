@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.graph.model_file import load_model, save_model
 from qatkit.graph.nodes import BatchNorm, Conv2D, Graph, Relu
+from qatkit.model.file import load_model, save_model
 
 
 def main() -> None:

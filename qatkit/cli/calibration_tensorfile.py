@@ -26,9 +26,9 @@ def calibration_tensorfile(
 
     `export -e SPEC` calibrates on the same images without such a file.
     """
+    from qatkit.dataset.calibration_images import make_tensorfile
     from qatkit.errors import UsageError
     from qatkit.spec import load_experiment
-    from qatkit.workflow.calibration import make_tensorfile
 
     if max_batches == 0:
         raise UsageError("--max_batches 0: a tensor file holds one batch at least", hint="-1 = all")

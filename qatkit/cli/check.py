@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qatkit.analysis.dataset import ClassStatistics
     from qatkit.workflow.check import CheckReport, DataReport
-    from qatkit.workflow.survey import ClassSurvey
 
 _FILE = click.Path(path_type=Path)
 _STDOUT = "-"
@@ -39,8 +39,8 @@ def check(
     """
     import json
 
+    from qatkit.console import warn
     from qatkit.files import write_json
-    from qatkit.progress import warn
     from qatkit.workflow.check import check
 
     report = check(experiment_spec, dataset_export_spec, inference_spec)
@@ -60,7 +60,7 @@ def check(
 
 
 def _show(report: CheckReport) -> None:
-    from qatkit.progress import info
+    from qatkit.console import info
 
     for spec in report.specs.values():
         if spec.text:
@@ -69,13 +69,13 @@ def _show(report: CheckReport) -> None:
 
 
 def _show_data(data: DataReport) -> None:
-    from qatkit.progress import info, table
+    from qatkit.console import info, table
 
     for line in data.not_here:
         info(f"not on this machine: {line}")
-    for split, survey in data.splits.items():
-        missing = f", {len(survey.missing_images)} missing" if survey.missing_images else ""
-        _show_classes(f"{split} data: {survey.images} images{missing}", survey.classes)
+    for split, statistics in data.splits.items():
+        missing = f", {len(statistics.missing_images)} missing" if statistics.missing_images else ""
+        _show_classes(f"{split} data: {statistics.images} images{missing}", statistics.classes)
     if data.conversion is not None:
         folds = " and ".join(map(str, data.conversion.folds))
         rows = sorted(data.conversion.objects.items())
@@ -84,9 +84,9 @@ def _show_data(data: DataReport) -> None:
             _show_classes("labels, mapped by the experiment spec", data.conversion.classes)
 
 
-def _show_classes(title: str, classes: Sequence[ClassSurvey]) -> None:
+def _show_classes(title: str, classes: Sequence[ClassStatistics]) -> None:
     """Sizes are pixels of the network's input."""
-    from qatkit.progress import table
+    from qatkit.console import table
 
     columns = ["class", "objects", "median size", "in one cell", "not evaluated", "too low", "outside"]
     rows = [

@@ -37,8 +37,8 @@ def compare(
     max_drop: float | None,
 ) -> None:
     """FP32, INT8 by PTQ and INT8 by QAT side by side, and why they differ, from the exported files, without a GPU."""
+    from qatkit.keras.startup import import_tensorflow
     from qatkit.spec import load_experiment
-    from qatkit.startup import import_tensorflow
 
     spec = load_experiment(experiment_spec)
     named = [_named(text) for text in models]

@@ -10,7 +10,7 @@ import click
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
-    from qatkit.engine.tensorrt_plan import EngineOptions
+    from qatkit.engine.tensorrt.plan import EngineOptions
     from qatkit.workflow.convert import Expected
 
 _FILE = click.Path(path_type=Path)
@@ -47,18 +47,20 @@ def converter(**flags: Any) -> None:
 
     INT8 from a clean ONNX and its calibration cache (TensorRT 8.5 to 10), or from one with Q/DQ nodes.
     """
-    from qatkit.progress import info
+    from qatkit.console import info
     from qatkit.workflow.convert import convert
 
     options, expected = _parse(flags)
     engine = flags["engine_file"]
-    card = convert(flags["input_file"], engine, options, cache=flags["cal_cache_file"], expected=expected)
-    info(f"written: {engine} ({engine.stat().st_size / 1e6:.2f} MB, {card.precision}, TensorRT {card.tensorrt})")
+    sidecar = convert(flags["input_file"], engine, options, cache=flags["cal_cache_file"], expected=expected)
+    info(
+        f"written: {engine} ({engine.stat().st_size / 1e6:.2f} MB, {sidecar.precision}, TensorRT {sidecar.tensorrt})"
+    )
 
 
 def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     """What to build, and what the network must be. Raises UsageError for flags that make no sense."""
-    from qatkit.engine.tensorrt_plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
+    from qatkit.engine.tensorrt.plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
     from qatkit.workflow.convert import Expected, parse_dims, parse_profile
 
     largest, core = flags["max_batch_size"], flags["dla_core"]

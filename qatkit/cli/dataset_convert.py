@@ -79,19 +79,19 @@ def dataset_convert(
 
 def _show(report: ConvertReport, *, verbose: bool) -> None:
     """Objects per class and fold, the class map, and what was left out."""
-    from qatkit import progress
+    from qatkit import console
 
     names = sorted(report.objects)
     rows = [[f"{fold.fold:03d}", fold.images, *(fold.objects[name] for name in names)] for fold in report.folds]
-    progress.table(["fold", "images", *names], [*rows, ["all", report.images, *(report.objects[n] for n in names)]])
-    progress.table(["name in the labels", "name in the records"], sorted(report.class_map.items()))
-    progress.info("target_class_mapping in a training spec uses the names in the records.")
+    console.table(["fold", "images", *names], [*rows, ["all", report.images, *(report.objects[n] for n in names)]])
+    console.table(["name in the labels", "name in the records"], sorted(report.class_map.items()))
+    console.info("target_class_mapping in a training spec uses the names in the records.")
     if verbose:
         for key, box in report.skipped.items():
-            progress.info(f"left out: {key} {box}")
+            console.info(f"left out: {key} {box}")
     if report.skipped:
-        progress.warn(
+        console.warn(
             f"objects left out because their boxes have no area: {len(report.skipped)}, see {report.warning_file}"
         )
     files = [path for fold in report.folds for path in fold.files]
-    progress.info(f"{report.images} images in {len(files)} files, from {files[0]}")
+    console.info(f"{report.images} images in {len(files)} files, from {files[0]}")

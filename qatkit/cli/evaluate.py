@@ -13,7 +13,7 @@ from qatkit.cli.tao import TaoCommand, no_effect
 if TYPE_CHECKING:
     from qatkit.detectnet.clustering import Compat
     from qatkit.engine.base import Engine
-    from qatkit.engine.int8_report import Int8Report
+    from qatkit.engine.int8.report import Int8Report
     from qatkit.evaluation.evaluate import Result
 
 _FILE = click.Path(path_type=Path)
@@ -57,12 +57,12 @@ def evaluate(
     A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8. Of
     those it tells how many convolutions integer operations compute, and what the scales leave in float.
     """
+    from qatkit.engine.open import check_model, int8_report, is_tensorrt, open_engine
     from qatkit.errors import GateError
     from qatkit.files import check_writable, write_json
+    from qatkit.keras.startup import import_tensorflow
     from qatkit.spec import load_experiment
-    from qatkit.startup import import_tensorflow
     from qatkit.status import StatusLog
-    from qatkit.workflow.engines import check_model, int8_report, is_tensorrt, open_engine
 
     spec = load_experiment(experiment_spec)
     for flag, given in (("--image_dir", image_dir), ("--label_dir", label_dir)):
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _show(result: Result, engine: Engine) -> None:
-    from qatkit.progress import info, table
+    from qatkit.console import info, table
 
     rows = [
         [
@@ -118,7 +118,7 @@ def _show(result: Result, engine: Engine) -> None:
 
 def _show_int8(report: Int8Report, *, cached: bool, verbose: bool) -> None:
     """What runs in INT8 and what does not. cached: the scales are those of a calibration cache."""
-    from qatkit.progress import info, info_names
+    from qatkit.console import info, info_names
 
     info(report.summary())
     convs = [f"{name} ({reason})" for name, reason in report.floating.items()]

@@ -11,11 +11,11 @@ import click
 from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
-    from qatkit.engine.tensorrt_plan import EngineOptions
+    from qatkit.dataset.calibration_images import CalibrationImages
+    from qatkit.engine.tensorrt.plan import EngineOptions
     from qatkit.export.export import ExportOptions, ExportReport
-    from qatkit.graph.model_file import Model
+    from qatkit.model.file import Model
     from qatkit.spec import Experiment
-    from qatkit.workflow.calibration import CalibrationImages
 
 _FILE = click.Path(path_type=Path)
 
@@ -100,13 +100,13 @@ def export(**flags: Any) -> None:
 
     A QAT model brings its ranges; others are calibrated on images, on the CPU.
     """
+    from qatkit.console import info, table
     from qatkit.export.export import plan_of
-    from qatkit.progress import info, table
+    from qatkit.model.open import open_model
     from qatkit.quantization.placement import explain
     from qatkit.spec import load_experiment
     from qatkit.status import StatusLog
     from qatkit.workflow.export import export_model, write_ds_config
-    from qatkit.workflow.models import open_model
 
     for name, reason in _WITHOUT_EFFECT.items():
         if flags[name] is not None:
@@ -139,7 +139,7 @@ def export(**flags: Any) -> None:
 
 
 def _tell_ranges(report: ExportReport, options: ExportOptions, *, verbose: bool) -> None:
-    from qatkit.progress import info
+    from qatkit.console import info
 
     if report.source is None:
         return
@@ -151,9 +151,9 @@ def _tell_ranges(report: ExportReport, options: ExportOptions, *, verbose: bool)
 
 def _tell_dla(model: Model, report: ExportReport, options: ExportOptions, *, verbose: bool) -> None:
     """What a DLA, for which --force_ptq is, makes of the files."""
+    from qatkit.console import info, info_names
     from qatkit.export.deployed import deploy
     from qatkit.export.dla import beyond_dla
-    from qatkit.progress import info, info_names
 
     covered = len(report.ranges)
     skipped = "; --skip_layers leaves the others out" if report.uncovered else ""
@@ -173,7 +173,7 @@ def _tell_dla(model: Model, report: ExportReport, options: ExportOptions, *, ver
 
 
 def _tell_files(paths: Iterable[Path | None]) -> None:
-    from qatkit.progress import info
+    from qatkit.console import info
 
     for path in paths:
         if path is not None:
@@ -211,8 +211,8 @@ def _engine_options(flags: dict[str, Any]) -> EngineOptions | None:
     Raises UsageError for flags that contradict each other, and EnvironmentProblem where TensorRT is missing: now, not
     after minutes of calibration.
     """
-    from qatkit.engine.tensorrt_library import load_tensorrt
-    from qatkit.engine.tensorrt_plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
+    from qatkit.engine.tensorrt.library import load_tensorrt
+    from qatkit.engine.tensorrt.plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
     from qatkit.errors import UsageError
 
     if flags["engine_file"] is None:
@@ -239,7 +239,7 @@ def _output(flags: dict[str, Any]) -> Path:
 
 def _images(flags: dict[str, Any], spec: Experiment | None, model: Model) -> CalibrationImages | None:
     """The calibration images that the flags name."""
-    from qatkit.workflow.calibration import calibration_images
+    from qatkit.dataset.calibration_images import calibration_images
 
     return calibration_images(
         model,

@@ -39,11 +39,12 @@ def inference(
     verbosity: bool,
 ) -> None:
     """Detect objects: RESULTS/images_annotated, RESULTS/labels (KITTI) and RESULTS/detections.json."""
+    from qatkit.console import info
+    from qatkit.dataset.images import image_files
+    from qatkit.engine.open import open_engine
     from qatkit.files import check_writable
-    from qatkit.progress import info
     from qatkit.spec import load_inference
-    from qatkit.workflow.engines import open_engine
-    from qatkit.workflow.inference import image_files, infer, model_of, training_spec
+    from qatkit.workflow.inference import infer, model_of, training_spec
 
     spec = load_inference(experiment_spec)
     images = image_files(image_dir)

@@ -104,7 +104,7 @@ def prune(
 
 
 def _show(result: PruneResult, output: Path, *, verbose: bool) -> None:
-    from qatkit.progress import info, table
+    from qatkit.console import info, table
 
     table(["layer", "filters", "parameters", "multiply-adds (M)", "unpruned because"], map(_cells, result.rows))
     if verbose:

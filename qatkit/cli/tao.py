@@ -55,7 +55,7 @@ class TaoCommand(click.Command):
 
 def no_effect(flag: str, reason: str) -> None:
     """Tell the user that a flag of TAO is accepted, and why it changes nothing."""
-    from qatkit.progress import warn
+    from qatkit.console import warn
 
     warn(f"{flag} has no effect: {reason}")
 

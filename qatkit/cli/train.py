@@ -42,7 +42,7 @@ from qatkit.cli.tao import TaoCommand
     type=click.FloatRange(0, 1),
     default=0.7,
     show_default=True,
-    help="QAT: fraction of the training after which ranges and batch-norm statistics stand still.",
+    help="QAT: fraction of the training after which ranges and batch-norm statistics are frozen.",
 )
 @click.option(
     "--qdq_placement",
@@ -89,10 +89,10 @@ def train(
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
     A run that was interrupted continues from its last checkpoint.
     """
+    from qatkit.console import info
     from qatkit.errors import UsageError
-    from qatkit.progress import info
+    from qatkit.keras.startup import import_tensorflow
     from qatkit.spec import load_experiment
-    from qatkit.startup import import_tensorflow
 
     if use_amp and precision not in (None, "mixed"):
         raise UsageError(f"--use_amp and --precision {precision} say different things", hint="give one of them")

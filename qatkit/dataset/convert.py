@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatkit import files, progress
+from qatkit import console, files
 from qatkit.dataset import partition
 from qatkit.dataset.kitti import KittiObject
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.sources import CocoSource, KittiSource, LabelledFrame, Source
 from qatkit.errors import SpecError
-from qatkit.startup import import_tensorflow
+from qatkit.keras.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from qatkit.dataset.tfrecord import Feature
@@ -76,13 +76,13 @@ def convert(
     generator = random.Random(seed)
     source = source_of(spec, generator, tao_split=tao_split)
     if spec.kitti_config.partition_mode == "random" and spec.kitti_config.val_split and not tao_split:
-        progress.info("validation images are drawn at random; TAO takes the first in order of name (--tao_split)")
+        console.info("validation images are drawn at random; TAO takes the first in order of name (--tao_split)")
     writer = _Writer(source, output, _modifier(spec, validation_fold, source.folds))
     # TAO numbers only the folds that have frames: with val_split 0, the training frames are fold 0.
     filled = [(number, names) for number, names in enumerate(source.fold_names()) if names]
     if 1 == len(filled) < source.folds:
         other = "training" if spec.kitti_config.val_split == 100 else "validation"
-        progress.info(f"all frames are in one fold, 000: there is no {other} fold")
+        console.info(f"all frames are in one fold, 000: there is no {other} fold")
     with ExitStack() as written:
         folds = tuple(writer.write_fold(written, fold, number, names) for fold, (number, names) in enumerate(filled))
         warning_file = _write_warnings(writer.skipped, output)
@@ -132,7 +132,7 @@ class _Writer:
             name = partition.file_name(self._output.name, fold, self._source.folds, shard, shards)
             paths.append(self._output.with_name(name))
             temporary = written.enter_context(files.replacing(paths[-1]))
-            tracked = progress.track(part, f"fold {fold}, shard {shard}", len(part))
+            tracked = console.track(part, f"fold {fold}, shard {shard}", len(part))
             frames = (self._source.frame(number, name) for name in tracked)
             images += write_records(temporary, self._records(frames, fold, objects))
         return FoldReport(fold, tuple(paths), images, objects)
@@ -190,4 +190,4 @@ def _warn_of_others(folds: Sequence[FoldReport], output: Path) -> None:
     new = {path for fold in folds for path in fold.files}
     old = [path for path in output.parent.glob(f"{output.name}-fold-*") if path not in new]
     if old:
-        progress.warn(f"{len(old)} older record files with this prefix remain, such as {min(old)}: remove them")
+        console.warn(f"{len(old)} older record files with this prefix remain, such as {min(old)}: remove them")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit import progress
+from qatkit import console
 from qatkit.dataset.paths import resolve
 from qatkit.dataset.records import Records, concatenate, read_records
 from qatkit.errors import DataError, SpecError
@@ -101,7 +101,7 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
             hint="an image is image_directory_path / frame id . image_extension",
         )
     for note in notes:
-        progress.warn(note)
+        console.warn(note)
     return frames
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
 # What Pillow's decoders raise for damaged files.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -87,6 +88,21 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height from the header of an image file. Raises DataError where it is missing or no image."""
     with _opened(path) as image:
         return image.size
+
+
+def image_files(place: Path) -> list[Path]:
+    """The image `place`, or the images in the folder `place` (not below it), sorted.
+
+    Raises DataError when there is none.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise DataError(f"{place}: no such image or folder")
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise DataError(f"{place}: holds no images", hint=f"looked for {', '.join(_SUFFIXES)}")
+    return found
 
 
 def load_image(path: Path | str, width: int, height: int, channels: int, auto_resize: bool) -> NDArray[np.float32]:

@@ -9,10 +9,10 @@ import tensorflow as tf
 import tf_keras
 
 from qatkit.engine.base import Array, ModelInfo
-from qatkit.graph.model_file import Model
-from qatkit.quantization.fake_quant import to_fake_quantized
+from qatkit.keras.fake_quant import to_fake_quantized
+from qatkit.keras.network import KerasGraph, to_keras
+from qatkit.model.file import Model
 from qatkit.quantization.placement import QuantizationPlan
-from qatkit.training.keras_model import KerasGraph, to_keras
 
 
 class KerasEngine:

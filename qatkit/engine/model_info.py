@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from qatkit.engine.base import ModelInfo
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
-from qatkit.graph.model_file import unnamed_classes
 from qatkit.graph.nodes import Shape
+from qatkit.model.file import unnamed_classes
 
 if TYPE_CHECKING:
     from qatkit.spec import Experiment

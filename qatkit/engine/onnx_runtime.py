@@ -17,16 +17,16 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from qatkit import progress
+from qatkit import console
 from qatkit.engine.base import Array, ModelInfo
-from qatkit.engine.int8_bias import UINT8_MAX, integer_sums
-from qatkit.engine.int8_conv import Operands, UnrolledConv, qlinear_conv
-from qatkit.engine.int8_lowering import lower
-from qatkit.engine.int8_report import Int8Report, integer_operations, make_report, without_scale
-from qatkit.engine.int8_scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
-from qatkit.engine.int8_writer import MICROSOFT, MIDDLE, Band, Codes, IntegerWriter
+from qatkit.engine.int8.bias import UINT8_MAX, integer_sums
+from qatkit.engine.int8.conv import Im2colConv, Operands, qlinear_conv
+from qatkit.engine.int8.emit import MICROSOFT, SIGNED_ZERO_POINT, Band, Codes, IntegerWriter
+from qatkit.engine.int8.graph import OnnxGraph, Op, parse
+from qatkit.engine.int8.lowering import lower
+from qatkit.engine.int8.report import Int8Report, integer_operations, make_report, without_scale
+from qatkit.engine.int8.scheme import Int8Scheme, Kernel, from_cache, from_qdq, has_qdq
 from qatkit.engine.model_info import find_heads, model_info
-from qatkit.engine.onnx_graph import OnnxGraph, Op, parse
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
 from qatkit.export.metadata import Metadata
@@ -139,7 +139,7 @@ def known_scales(graph: OnnxGraph, cal_cache: Path) -> dict[str, float]:
     """The scales of a cache; says how many of its names the network does not have, for TensorRT does not."""
     scales = dict(read_cache(cal_cache).scales)
     if strangers := [name for name in scales if name not in graph.tensors]:
-        progress.warn(
+        console.warn(
             f"{cal_cache}: {len(strangers)} of {len(scales)} names are no tensors of the network, such as "
             f"{strangers[0]}; TensorRT ignores them and runs what they were for in float"
         )
@@ -235,17 +235,17 @@ def wide_codes_are_exact() -> bool:
     """
     channels, filters = 64, 32
     writer = IntegerWriter()
-    source = Codes("x", 1.0, MIDDLE)
+    source = Codes("x", 1.0, SIGNED_ZERO_POINT)
     kernel = Kernel(np.full((filters, channels, 3, 3), 127, np.int8), np.ones(filters, np.float32))
     operands = Operands(source, kernel, np.zeros(filters, np.float32))
     first, second = (Op("Conv", ("x", "w"), (name,), {"kernel_shape": [3, 3]}) for name in "yz")
     full = float(127 * 127 * channels * 9)
-    unrolled = UnrolledConv(writer, first, operands, {"x": (8, 8), "y": (6, 6)})
+    unrolled = Im2colConv(writer, first, operands, {"x": (8, 8), "y": (6, 6)})
     writer.op("Identity", [unrolled.products(Band(0, 6))], "sums")
     # The sum is 100 codes above the zero point.
     sums = integer_sums(kernel.codes, np.full(filters, 100 / full), np.zeros(filters), UINT8_MAX)
     assert sums is not None  # there is no bias
-    writer.op("Identity", [qlinear_conv(writer, second, source, kernel.codes, sums, MIDDLE)], "codes")
+    writer.op("Identity", [qlinear_conv(writer, second, source, kernel.codes, sums, SIGNED_ZERO_POINT)], "codes")
     image = helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 8, 8, channels])
     outputs = [
         helper.make_tensor_value_info("sums", TensorProto.FLOAT, None),
@@ -255,4 +255,4 @@ def wide_codes_are_exact() -> bool:
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     session = open_session(helper.make_model(body, opset_imports=opsets, ir_version=8), threads=1)
     products, codes = session.run(None, {"x": np.full((1, 8, 8, channels), 255, np.uint8)})
-    return bool((products == full).all() and (codes == MIDDLE + 100).all())
+    return bool((products == full).all() and (codes == SIGNED_ZERO_POINT + 100).all())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qatkit import progress
+from qatkit import console
 from qatkit.errors import UsageError
 from qatkit.export.export import DataType
 from qatkit.files import write_text
@@ -111,7 +111,7 @@ def write_deepstream(config: DeepStream, folder: Path) -> list[Path]:
     Warns of a network whose boxes nvinfer would decode wrongly.
     """
     if misread := ", ".join(config.misread()):
-        progress.warn(f"nvinfer expects {misread}: DeepStream needs a parser of your own (parse-bbox-func-name)")
+        console.warn(f"nvinfer expects {misread}: DeepStream needs a parser of your own (parse-bbox-func-name)")
     labels, nvinfer = folder / "labels.txt", folder / "nvinfer_config.txt"
     write_text(labels, "".join(f"{name}\n" for name in config.classes))
     write_text(nvinfer, config.text(folder))

@@ -27,10 +27,10 @@ from qatkit.export.names import TensorNames
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
-from qatkit.graph.model_file import Model
 from qatkit.graph.nodes import Graph
+from qatkit.model.file import Model
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
-from qatkit.quantization.folding import on_grid
+from qatkit.quantization.folding import snap_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 
 DataType = Literal["fp32", "fp16", "int8"]
@@ -128,7 +128,7 @@ def deployed_weights(model: Model, options: ExportOptions) -> Graph:
     every TensorRT finds the same codes, whatever its rounding does to a weight half-way between two.
     """
     if options.data_type == "int8" and uses_qat(model, options):
-        return on_grid(model.graph, plan_of(model, options).weights)
+        return snap_to_grid(model.graph, plan_of(model, options).weights)
     return model.graph
 
 

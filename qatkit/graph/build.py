@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qatkit import progress
+from qatkit import console
 from qatkit.errors import SpecError
 from qatkit.graph import nodes
 from qatkit.graph.backbones.base import Backbone, BackboneOptions
@@ -58,7 +58,7 @@ def build(model_config: ModelConfig, input_shape: Shape, classes: int, seed: int
         listed = ", ".join(map(str, backbone.depths))
         raise SpecError(f"model_config.num_layers: there is no {arch} {options.num_layers}", hint=f"one of {listed}")
     if arch == "resnet" and options.use_pooling:
-        progress.warn("model_config.use_pooling: with pooling a resnet has stride 224, too coarse to detect anything")
+        console.warn("model_config.use_pooling: with pooling a resnet has stride 224, too coarse to detect anything")
     net = Builder(input_shape, use_batch_norm=options.use_batch_norm, frozen_bn=model_config.freeze_bn)
     last = backbone.add(net, options)
     objectives = model_config.objective_set

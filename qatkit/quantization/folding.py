@@ -43,7 +43,7 @@ def channel_axis(node: Node) -> int:
     return 2 if isinstance(node, DepthwiseConv2D) else 3
 
 
-def on_grid(graph: Graph, kernels: Collection[str]) -> Graph:
+def snap_to_grid(graph: Graph, kernels: Collection[str]) -> Graph:
     """`graph` with the kernels of the convolutions `kernels` moved to the nearest INT8 code times its scale.
 
     After that no rounding error along the way, of folding or of another program's arithmetic, can change a code: the
@@ -58,7 +58,7 @@ def on_grid(graph: Graph, kernels: Collection[str]) -> Graph:
     return graph.with_weights(weights)
 
 
-def biases_on_grid(graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float]) -> Graph:
+def snap_biases_to_grid(graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float]) -> Graph:
     """`graph` with the biases of INT8 convolutions moved to whole units of their integer sums.
 
     A unit is input scale * kernel scale, at most half of one is moved. Integer kernels hold the bias as a whole

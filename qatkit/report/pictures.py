@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from qatkit.analysis.differences import Sightings, differences, unmatched
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels
-from qatkit.evaluation.differences import Sightings, differences, unmatched
 from qatkit.report.drawing import Color, DrawnBox, draw_boxes
 
 LABEL: Color = (0, 200, 83)

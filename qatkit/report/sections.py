@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qatkit.evaluation.layer_error import INHERITED
+from qatkit.analysis.tensor_error import INHERITED
 from qatkit.report import plots
 from qatkit.report.markup import Child, Markup, data_uri, element, join
 from qatkit.report.pictures import Gallery, Panel

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from qatkit import progress
+from qatkit import console
 from qatkit.spec import checks, contradictions, defaults, notices
 from qatkit.spec.messages import DatasetExportConfig, Experiment, Inference
 from qatkit.spec.parse import parse, printable, read_text
@@ -124,4 +124,4 @@ def _accepted(review: Review[M], path: Path | str) -> M:
 @cache
 def _warn_once(line: str) -> None:
     """A command may read its spec more than once; its user is told once."""
-    progress.warn(line)
+    console.warn(line)

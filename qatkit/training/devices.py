@@ -7,8 +7,8 @@ import os
 
 import tensorflow as tf
 
+from qatkit.console import info
 from qatkit.errors import EnvironmentProblem, UsageError
-from qatkit.progress import info
 
 
 def is_chief() -> bool:

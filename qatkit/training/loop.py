@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from qatkit.console import info, track
 from qatkit.errors import DivergedError, ModelError
-from qatkit.progress import info, track
+from qatkit.keras.cost import updated_objective_weights
+from qatkit.keras.step import Stepper, StepResult
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.checkpoint import Progress
-from qatkit.training.cost import updated_objective_weights
 from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
-from qatkit.training.step import Stepper, StepResult
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Validation:
 class Plan:
     """The shape of a run.
 
-    frozen_from: fraction of the training after which batch-norm statistics and ranges stand still (1 = never).
+    frozen_from: fraction of the training after which batch-norm statistics and ranges are frozen (1 = never).
     """
 
     run: str

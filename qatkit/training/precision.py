@@ -17,8 +17,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from qatkit.console import info, warn
 from qatkit.processor import Processor, this_processor
-from qatkit.progress import info, warn
 
 Precision = Literal["float32", "mixed"]
 Wanted = Literal["auto", "float32", "mixed"]

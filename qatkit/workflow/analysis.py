@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from qatkit.analysis.differences import best_thresholds, sightings
+from qatkit.analysis.tensor_error import TensorError, layer_errors
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels, to_float
-from qatkit.dataset.pipeline import data_errors, evaluation_batches
 from qatkit.detectnet.clustering import Detections
-from qatkit.evaluation.differences import best_thresholds, sightings
 from qatkit.evaluation.evaluate import Result
-from qatkit.evaluation.layer_error import TensorError, layer_errors
+from qatkit.keras.batches import data_errors, evaluation_batches
 from qatkit.report.pictures import Gallery, Network, gallery
 from qatkit.report.rows import Row, reference_of, title
 from qatkit.spec import Experiment

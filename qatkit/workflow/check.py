@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
 from qatkit.dataset.frames import Split, record_files, sources_of
 from qatkit.dataset.paths import resolve
 from qatkit.errors import DataError, SpecError, UsageError
@@ -23,7 +24,6 @@ from qatkit.spec import (
     to_json,
     to_text,
 )
-from qatkit.workflow.survey import ConversionSurvey, SplitSurvey, survey_conversion, survey_split
 
 M = TypeVar("M", Experiment, DatasetExportConfig, Inference)
 
@@ -50,8 +50,8 @@ class SpecReport:
 class DataReport:
     """What there is to say of the data; not_here: what the specs name and this machine does not have."""
 
-    splits: dict[str, SplitSurvey] = field(default_factory=dict)
-    conversion: ConversionSurvey | None = None
+    splits: dict[str, SplitStatistics] = field(default_factory=dict)
+    conversion: ConversionStatistics | None = None
     not_here: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -112,7 +112,7 @@ class CheckReport:
 def check(
     experiment: Path | None = None, dataset_export: Path | None = None, inference: Path | None = None
 ) -> CheckReport:
-    """Review the specs that are given, one by one and together, and survey what is here of their data.
+    """Review the specs that are given, one by one and together, and take statistics of what is here of their data.
 
     Raises UsageError when no spec is given, and nothing else: errors are in the report.
     """
@@ -174,15 +174,15 @@ def _survey_split(spec: Experiment, split: Split, data: DataReport) -> None:
         data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
         return
     try:
-        survey = survey_split(spec, split)
+        statistics = split_statistics(spec, split)
     except (DataError, OSError) as error:
         data.errors.append(str(error))
         return
-    data.splits[split] = survey
-    data.warnings += survey.notes
-    if survey.missing_images:
-        count = f"{len(survey.missing_images)} of {survey.images} are missing"
-        data.errors.append(f"{split} data: {survey.missing_images[0]}: no such image ({count})")
+    data.splits[split] = statistics
+    data.warnings += statistics.notes
+    if statistics.missing_images:
+        count = f"{len(statistics.missing_images)} of {statistics.images} are missing"
+        data.errors.append(f"{split} data: {statistics.missing_images[0]}: no such image ({count})")
 
 
 def _has_records(pattern: str) -> bool:
@@ -199,17 +199,17 @@ def _survey_conversion(config: DatasetExportConfig, spec: Experiment | None, dat
         data.not_here.append(f"labels: no folder {root}")
         return
     try:
-        survey = survey_conversion(config, spec)
+        statistics = conversion_statistics(config, spec)
     except (DataError, SpecError, OSError) as error:
         data.errors.append(str(error))
         return
-    data.conversion = survey
-    data.errors += survey.problems[:_MOST_SHOWN]
-    if len(survey.problems) > _MOST_SHOWN:
-        data.errors.append(f"labels: {len(survey.problems) - _MOST_SHOWN} more frames that cannot be read")
-    if survey.no_area:
-        data.warnings.append(f"labels: {survey.no_area} objects have no area: they will be left out")
-    data.warnings += [f"labels: {note}" for item in survey.classes for note in item.notes()]
+    data.conversion = statistics
+    data.errors += statistics.problems[:_MOST_SHOWN]
+    if len(statistics.problems) > _MOST_SHOWN:
+        data.errors.append(f"labels: {len(statistics.problems) - _MOST_SHOWN} more frames that cannot be read")
+    if statistics.no_area:
+        data.warnings.append(f"labels: {statistics.no_area} objects have no area: they will be left out")
+    data.warnings += [f"labels: {note}" for item in statistics.classes for note in item.notes()]
 
 
 def _look_for(path: str, field: str, data: DataReport) -> None:

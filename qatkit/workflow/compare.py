@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import qatkit
+from qatkit.analysis.sensitivity import Trials, measure
+from qatkit.console import info, table, track
+from qatkit.dataset.calibration_images import CalibrationImages, images_from_spec
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout
 from qatkit.engine.base import Engine
+from qatkit.engine.open import open_engine
 from qatkit.errors import GateError, UsageError
 from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, ExportReport
 from qatkit.files import check_writable, write_json, write_text
-from qatkit.graph.model_file import Model
+from qatkit.model.file import Model
+from qatkit.model.open import open_model
 from qatkit.processor import this_processor
-from qatkit.progress import info, table, track
 from qatkit.report.page import render
 from qatkit.report.rows import FLOAT, title
 from qatkit.spec import Experiment, class_names
 from qatkit.workflow.analysis import galleries, load_batches, load_images, measured_layers, sample
-from qatkit.workflow.calibration import CalibrationImages, images_from_spec
-from qatkit.workflow.engines import open_engine
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
 from qatkit.workflow.export import export_recorded
-from qatkit.workflow.models import open_model
-from qatkit.workflow.sensitivity import Trials, measure
 
 _CALIBRATION_IMAGES = 100
 _LAYER_IMAGES = 16

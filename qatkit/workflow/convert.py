@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qatkit.console import info
 from qatkit.engine.onnx_runtime import image_shape, load_onnx, output_names
-from qatkit.engine.tensorrt_build import build_engine
-from qatkit.engine.tensorrt_card import EngineCard, card_path
-from qatkit.engine.tensorrt_library import load_tensorrt
-from qatkit.engine.tensorrt_plan import BatchProfile, EngineOptions, prefers_qdq
+from qatkit.engine.tensorrt.build import build_engine
+from qatkit.engine.tensorrt.library import load_tensorrt
+from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions, prefers_qdq
+from qatkit.engine.tensorrt.sidecar import EngineSidecar, sidecar_path
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.export import ExportReport
-from qatkit.progress import info
 
 _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 
@@ -61,7 +61,7 @@ def parse_profile(text: str) -> tuple[str, BatchProfile, tuple[int, int, int]]:
 
 def convert(
     onnx: Path, engine: Path, options: EngineOptions, *, cache: Path | None = None, expected: Sequence[Expected] = ()
-) -> EngineCard:
+) -> EngineSidecar:
     """Build the engine of the file `onnx`, clean (for INT8 with its calibration cache) or with Q/DQ nodes.
 
     Raises EnvironmentProblem where TensorRT or a GPU is missing, before anything is read; UsageError when the
@@ -78,14 +78,14 @@ def convert(
 def build_exported(report: ExportReport, engine: Path, options: EngineOptions) -> list[Path]:
     """Build an engine from what was exported, of the two INT8 forms the one that this TensorRT prefers.
 
-    Returns the files written: the engine and its card.
+    Returns the files written: the engine and its sidecar.
     """
     _, version = load_tensorrt()
     if report.qdq is not None and prefers_qdq(version, options):
         convert(report.qdq, engine, options)
     else:
         convert(report.onnx, engine, options, cache=report.cache)
-    return [engine, card_path(engine)]
+    return [engine, sidecar_path(engine)]
 
 
 def check_network(onnx: Path, expected: Sequence[Expected]) -> None:

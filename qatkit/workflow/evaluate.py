@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
+from qatkit.console import track
 from qatkit.dataset.frames import FrameTable, load_frames
-from qatkit.dataset.pipeline import data_errors, evaluation_batches
 from qatkit.detectnet.clustering import Compat
 from qatkit.engine.base import Engine
 from qatkit.errors import UsageError
 from qatkit.evaluation.evaluate import EvaluationSettings, Observe, Result, evaluate
-from qatkit.progress import track
+from qatkit.keras.batches import data_errors, evaluation_batches
 from qatkit.spec import Experiment, class_names
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.console import info
+from qatkit.dataset.calibration_images import CalibrationImages
+from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.engine.base import Engine
 from qatkit.errors import UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 from qatkit.export.deployed import deploy
 from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export, plan_of
-from qatkit.graph.model_file import Model
-from qatkit.progress import info
+from qatkit.model.file import Model
 from qatkit.spec import ClusteringConfig, Experiment
-from qatkit.workflow.calibration import CalibrationImages
-from qatkit.workflow.calibration_record import record_path, write_record
 
 _PARITY_IMAGES = 4
 _DBSCAN = ClusteringConfig.DBSCAN
@@ -67,7 +67,7 @@ def _sample(model: Model, images: CalibrationImages | None) -> Images:
 
 
 def _compare(model: Model, path: Path, images: Images, what: str) -> None:
-    from qatkit.startup import import_tensorflow
+    from qatkit.keras.startup import import_tensorflow
 
     import_tensorflow()
     from qatkit.engine.keras import KerasEngine

@@ -11,19 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from qatkit.console import track
 from qatkit.dataset.images import image_size, load_image
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
-from qatkit.errors import DataError, UsageError
+from qatkit.errors import UsageError
 from qatkit.files import make_directory, replacing, write_json, write_text
-from qatkit.graph.model_file import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, unnamed_classes
-from qatkit.progress import track
+from qatkit.model.file import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, unnamed_classes
 from qatkit.report.drawing import DrawnBox, draw_boxes
 from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -52,21 +50,6 @@ def model_of(spec: Inference) -> Path:
             f"{config.tensorrt_config.etlt_model}: NVIDIA's .etlt cannot be read", hint="name a model with -m"
         )
     raise UsageError("the spec names no model", hint="tlt_config.model, tensorrt_config.trt_engine, or -m")
-
-
-def image_files(place: Path) -> list[Path]:
-    """The image `place`, or the images in the folder `place` (not below it), sorted.
-
-    Raises DataError when there is none.
-    """
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise DataError(f"{place}: no such image or folder")
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise DataError(f"{place}: holds no images", hint=f"looked for {', '.join(_SUFFIXES)}")
-    return found
 
 
 def training_spec(spec: Inference, model: Path) -> Experiment | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qatkit.console import info, warn
 from qatkit.errors import QatkitError, UsageError
 from qatkit.files import check_writable
-from qatkit.graph.model_file import Model, save_model
-from qatkit.graph.pretrained import read_model
-from qatkit.progress import info, warn
+from qatkit.model.file import Model, save_model
+from qatkit.model.pretrained import read_model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
 from qatkit.status import StatusLog
 

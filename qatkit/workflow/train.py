@@ -14,35 +14,35 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qatkit.console import info, warn
 from qatkit.dataset.frames import load_frames
-from qatkit.dataset.pipeline import data_errors, training_batches
 from qatkit.detectnet.grid import Grid
-from qatkit.detectnet.rasterizer import Rasterizer
 from qatkit.errors import ModelError, UsageError
 from qatkit.files import make_directory, remove_leftovers, sha256, write_text
 from qatkit.graph.build import block_of, build
-from qatkit.graph.model_file import Model, save_model
 from qatkit.graph.nodes import CONVOLUTIONS, Graph, Shape
-from qatkit.graph.pretrained import load_backbone, read_model
-from qatkit.progress import info, warn
+from qatkit.keras.batches import data_errors, training_batches
+from qatkit.keras.cost import CostConfig
+from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
+from qatkit.keras.network import KerasGraph, to_keras
+from qatkit.keras.qat import start_qat
+from qatkit.keras.rasterizer import Rasterizer
+from qatkit.keras.step import Stepper, Teacher
+from qatkit.model.file import Model, save_model
+from qatkit.model.pretrained import load_backbone, read_model
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
-from qatkit.quantization.fake_quant import QuantizedKerasGraph, to_fake_quantized
-from qatkit.quantization.folding import biases_on_grid
+from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
-from qatkit.quantization.qat import start_qat
 from qatkit.spec import DatasetConfig, Experiment, ModelConfig, class_names, to_text
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
-from qatkit.training.cost import CostConfig
 from qatkit.training.devices import check_same_step, is_chief, sum_of
 from qatkit.training.devices import strategy as make_strategy
-from qatkit.training.keras_model import KerasGraph, to_keras
+from qatkit.training.locking import locked
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.precision import Precision, Quickest, Wanted, choose, quickest, this_machine
 from qatkit.training.schedule import from_spec
-from qatkit.training.step import Stepper, Teacher
-from qatkit.workflow.locking import locked
-from qatkit.workflow.validation import Validator
+from qatkit.training.validation import Validator
 
 # Training images that the ranges of a QAT run start from.
 _CALIBRATION_BATCHES = 8
@@ -55,7 +55,7 @@ class TrainOptions:
     precision: None is what the spec says (training_precision), "auto" what is quicker on this machine.
     calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
     the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
-    after which ranges and batch-norm statistics stand still.
+    after which ranges and batch-norm statistics are frozen.
     teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
     """
 
@@ -334,7 +334,7 @@ class _Run:
             return model
         plan, ranges = network.plan, network.ranges()
         # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
-        graph = biases_on_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
+        graph = snap_biases_to_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
         return replace(model, graph=graph, ranges=ranges, plan=plan.to_json())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qatkit.graph.model_file import Model, save_model
+from qatkit.model.file import Model, save_model
 from tests.cli.commands import ROOT, Outcome, replaced, succeed
 from tests.networks import Net
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.graph.model_file import load_model, save_model
-from qatkit.workflow.locking import locked
+from qatkit.model.file import load_model, save_model
+from qatkit.training.locking import locked
 from tests.cli.commands import qatkit, replaced, succeed
 from tests.cli.conftest import KEY, Trained, Workspace
 

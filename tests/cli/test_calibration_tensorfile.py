@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qatkit.dataset.tensorfile import open_tensorfile
-from qatkit.graph.model_file import Model, save_model
+from qatkit.model.file import Model, save_model
 from tests.cli.commands import qatkit, succeed
 from tests.networks import Net
 from tests.workflow.datasets import experiment, write_frames

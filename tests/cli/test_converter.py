@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.engine.tensorrt_card import card_path
-from qatkit.engine.tensorrt_library import load_cuda, load_tensorrt
+from qatkit.engine.tensorrt.library import load_cuda, load_tensorrt
+from qatkit.engine.tensorrt.sidecar import sidecar_path
 from qatkit.errors import EnvironmentProblem
-from qatkit.graph.model_file import save_model
+from qatkit.model.file import save_model
 from tests.cli.commands import qatkit, succeed
 from tests.export.test_export import float_model, qat_model
 from tests.spec.samples import EXPERIMENT, INFERENCE
@@ -65,7 +65,7 @@ def test_flags_that_only_lack_tensorrt(flags: tuple[str, ...]) -> None:
 def test_an_engine_without_tensorrt_is_one_line_before_anything_long(
     command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qatkit.startup.import_tensorflow", lambda: pytest.fail("TensorFlow takes seconds"))
+    monkeypatch.setattr("qatkit.keras.startup.import_tensorflow", lambda: pytest.fail("TensorFlow takes seconds"))
     (tmp_path / name).write_bytes(b"an engine")
     (tmp_path / "image.png").touch()
     (tmp_path / "spec.txt").write_text(EXPERIMENT if command == "evaluate" else INFERENCE)
@@ -133,4 +133,4 @@ def test_engines_from_both_commands(tmp_path: Path) -> None:
     converted = tmp_path / "converted.engine"
     outcome = succeed("converter", tmp_path / "model.qdq.onnx", "-t", "int8", "-e", converted, "-d", "3,16,24")
     assert "int8-qat" in outcome.out
-    assert card_path(built).is_file() and card_path(converted).is_file()
+    assert sidecar_path(built).is_file() and sidecar_path(converted).is_file()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qatkit.graph.model_file import Model, save_model
+from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
 from tests.cli.commands import Outcome, succeed
 from tests.networks import Net

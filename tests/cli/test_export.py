@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qatkit.cli import main
-from qatkit.graph.model_file import save_model
+from qatkit.model.file import save_model
 from tests.dataset.builders import noise, write_image
 from tests.export.test_export import float_model, model_of, qat_model
 from tests.networks import Net

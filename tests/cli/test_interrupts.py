@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from qatkit.graph.model_file import load_model
+from qatkit.model.file import load_model
 from tests.cli.commands import replaced, start, succeed
 
 EPOCHS, VALIDATED = 20, (1, 6, 11, 16, 20)
@@ -88,7 +88,7 @@ def test_a_stopped_run_ends_in_order(
 
 
 def test_the_continued_run_ends_with_the_same_weights(spec: Path, folder: Path, tmp_path: Path) -> None:
-    assert checkpoints(folder)[-1] > 0.6 * EPOCHS  # ranges stand still already
+    assert checkpoints(folder)[-1] > 0.6 * EPOCHS  # ranges are frozen already
     succeed("train", "-e", spec, "-r", folder, *FLAGS)
     succeed("train", "-e", spec, "-r", tmp_path, *FLAGS)
     stopped, straight = (load_model(path / "weights" / "model.tlt") for path in (folder, tmp_path))

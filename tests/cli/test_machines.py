@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.model.file import Model, load_model, save_model
 from tests.cli.commands import replaced, start, succeed
 from tests.cli.conftest import CLASSES, HEIGHT, WIDTH
 from tests.networks import Net

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qatkit.cli import main
-from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.model.file import Model, load_model, save_model
 from qatkit.pruning.prune import PruneOptions, prune
 from tests.graph.networks import tiny_network
 from tests.networks import Net

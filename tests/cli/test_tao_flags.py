@@ -232,6 +232,6 @@ def test_launches_of_kernels_one_by_one(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_engines_are_known_by_their_names(name: str, engine: bool) -> None:
-    from qatkit.workflow.engines import is_tensorrt
+    from qatkit.engine.open import is_tensorrt
 
     assert is_tensorrt(Path(name)) is engine

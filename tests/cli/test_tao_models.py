@@ -14,13 +14,13 @@ import pytest
 
 from qatkit.engine.keras import KerasEngine
 from qatkit.engine.onnx_runtime import open_onnx
-from qatkit.graph.hdf5 import read_hdf5
-from qatkit.graph.model_file import Model, load_model
+from qatkit.model.file import Model, load_model
+from qatkit.model.hdf5 import read_hdf5
 from tests import golden_data
 from tests.cli.commands import replaced, succeed
 from tests.cli.conftest import CLASSES, HEIGHT, QAT_EPOCHS, TRAINING, VALIDATION, WIDTH, Workspace
-from tests.graph.keras_files import tiny_description, tiny_weights, write_keras_file
 from tests.graph.reference import forward
+from tests.model.keras_files import tiny_description, tiny_weights, write_keras_file
 from tests.one_code import one_code
 
 TOPIC = "12_hdf5"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.model.file import Model, load_model, save_model
 from qatkit.spec import load_dataset_export
 from tests import golden_data
 from tests.cli.commands import replaced, succeed

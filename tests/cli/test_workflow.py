@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from qatkit.errors import ModelError
-from qatkit.graph.model_file import load_model
+from qatkit.model.file import load_model
 from qatkit.spec import load_experiment, to_text
 from tests.cli.commands import Outcome, qatkit, replaced, succeed
 from tests.cli.conftest import (

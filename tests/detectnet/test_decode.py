@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from qatkit.dataset.augmentation import transform_boxes
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
+from qatkit.keras.augmentation import transform_boxes
 from tests import golden_data
 
 TOPIC = "03_bbox_decode"

@@ -9,15 +9,15 @@ import numpy as np
 import onnx
 
 from qatkit.engine.base import ModelInfo
-from qatkit.engine.int8_scheme import Int8Scheme, from_cache, from_qdq
-from qatkit.engine.onnx_graph import parse
+from qatkit.engine.int8.graph import parse
+from qatkit.engine.int8.scheme import Int8Scheme, from_cache, from_qdq
 from qatkit.export.cache import from_ranges
 from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph import nodes as n
-from qatkit.quantization.folding import biases_on_grid
+from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from tests.networks import Net, residual
 from tests.quantization import test_placement as blocks
@@ -146,7 +146,7 @@ def exported(
     values = evaluate(graph, images_for(graph))
     ranges = {name: clip * float(np.abs(values[name]).max()) for name in plan.activations}
     if qat:
-        graph = biases_on_grid(graph, plan, ranges)
+        graph = snap_biases_to_grid(graph, plan, ranges)
     deployed = deploy(graph)
     return Exported(
         graph, plan, ranges, deployed, to_onnx(deployed, METADATA), to_qdq_onnx(deployed, plan, ranges, METADATA)

@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose
 
 from qatkit.engine.keras import KerasEngine, predictor
 from qatkit.errors import ModelError
-from qatkit.graph.model_file import Model
+from qatkit.keras.network import to_keras
+from qatkit.model.file import Model
 from qatkit.quantization.placement import place
-from qatkit.training.keras_model import to_keras
 from tests.networks import residual
 from tests.reference_network import evaluate, nchw
 

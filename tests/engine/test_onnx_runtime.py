@@ -11,7 +11,7 @@ import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qatkit.engine.int8_lowering import lower
+from qatkit.engine.int8.lowering import lower
 from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache

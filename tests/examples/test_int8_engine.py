@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from qatkit.engine import int8_lowering
-from qatkit.engine.int8_bias import IntegerSums
+from qatkit.engine.int8 import lowering
+from qatkit.engine.int8.bias import IntegerSums
 from tests.engine.networks import exported, images_for
 from tests.networks import residual
 
@@ -39,7 +39,7 @@ def rounded_biases(monkeypatch: pytest.MonkeyPatch) -> None:
         integers = np.rint(bias / step).astype(np.int32)
         return IntegerSums(codes, step.astype(np.float32), integers, np.zeros(len(bias), np.uint8))
 
-    monkeypatch.setattr(int8_lowering, "integer_sums", rounded)
+    monkeypatch.setattr(lowering, "integer_sums", rounded)
 
 
 def test_rounded_biases_show(rounded_biases: None, difference: tuple[int, float]) -> None:

@@ -14,16 +14,16 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import numpy_helper
 
-from qatkit.engine.int8_scheme import from_cache, from_qdq, with_movers
-from qatkit.engine.onnx_graph import parse
+from qatkit.engine.int8.graph import parse
+from qatkit.engine.int8.scheme import from_cache, from_qdq, with_movers
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
 from qatkit.export.export import ExportOptions, export, plan_of
 from qatkit.export.metadata import Metadata
 from qatkit.graph import nodes as n
-from qatkit.graph.model_file import Model
-from qatkit.quantization.folding import fold, on_grid, weight_codes
+from qatkit.model.file import Model
+from qatkit.quantization.folding import fold, snap_to_grid, weight_codes
 from qatkit.quantization.placement import place
 from tests.networks import Net, residual
 from tests.reference_network import evaluate
@@ -115,7 +115,7 @@ def test_a_qat_model_with_images_has_a_complete_cache_with_its_own_ranges_where_
     report = export(widened, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     assert list(report.ranges) == TENSORS
     assert report.ranges["a_relu/Relu:0"] == pytest.approx(2 * model.ranges["a_relu"], rel=1e-6)
-    values = evaluate(on_grid(model.graph, plan_of(model, options(tmp_path)).weights), images_of(model))
+    values = evaluate(snap_to_grid(model.graph, plan_of(model, options(tmp_path)).weights), images_of(model))
     assert report.ranges["sum/add:0"] == pytest.approx(np.abs(values["sum"]).max(), rel=1e-4)
 
 

@@ -34,7 +34,7 @@ from qatkit.export.onnx_model import OPSET
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph import nodes as n
 from qatkit.graph.build import build
-from qatkit.quantization.folding import biases_on_grid
+from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import QuantizationPlan, place
 from tests.engine.networks import METADATA, NETWORKS, OUTPUTS
 from tests.graph.test_build import config
@@ -121,7 +121,9 @@ class Case:
         values = evaluate(self.graph, pictures(self.graph, seed=1))
         ranges = {name: float(np.abs(values[name]).max()) for name in self.plan.activations}
         step = 2 if self.mode == HALF else 1
-        deployed = deploy(biases_on_grid(self.graph, self.plan, {name: step * most for name, most in ranges.items()}))
+        deployed = deploy(
+            snap_biases_to_grid(self.graph, self.plan, {name: step * most for name, most in ranges.items()})
+        )
         model = to_qdq_onnx(deployed, self.plan, ranges, METADATA)
         if self.mode == HALF:
             halve_codes(model)

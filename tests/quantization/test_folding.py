@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.errors import ModelError
 from qatkit.graph import nodes as n
-from qatkit.quantization.folding import biases_on_grid, channel_axis, fold, foldable, on_grid, weight_codes
+from qatkit.quantization.folding import channel_axis, fold, foldable, snap_biases_to_grid, snap_to_grid, weight_codes
 from qatkit.quantization.plan import QuantizationPlan
 from tests.networks import Net, residual
 
@@ -103,7 +103,7 @@ def test_statistics_that_give_no_finite_weights_are_refused() -> None:
 @settings(max_examples=50, deadline=None)
 def test_the_codes_are_the_same_before_and_after_folding(seed: int, bias: bool) -> None:
     graph = two_kinds(bias=bias, seed=seed)
-    folded = fold(on_grid(graph, ("a", "dw")))
+    folded = fold(snap_to_grid(graph, ("a", "dw")))
     for name, norm in (("a", "a_bn"), ("dw", "dw_bn")):
         axis = channel_axis(graph[name])
         codes, scale = weight_codes(graph.weight(name, "kernel"), axis)
@@ -126,12 +126,12 @@ def test_a_channel_that_batch_norm_switches_off_has_codes_zero() -> None:
 
 def test_a_kernel_on_the_grid_stays_there_and_off_it_moves_by_half_a_step_at_most() -> None:
     graph = two_kinds(bias=False, seed=5)
-    once = on_grid(graph, ("a",))
+    once = snap_to_grid(graph, ("a",))
     scale = weight_codes(graph.weight("a", "kernel"))[1]
     moved = np.abs(once.weight("a", "kernel") - graph.weight("a", "kernel"))
     assert (moved <= 0.5001 * scale).all()
     assert moved.max() > 0
-    assert_array_equal(on_grid(once, ("a",)).weight("a", "kernel"), once.weight("a", "kernel"))
+    assert_array_equal(snap_to_grid(once, ("a",)).weight("a", "kernel"), once.weight("a", "kernel"))
     assert_array_equal(once.weight("dw", "kernel"), graph.weight("dw", "kernel"))
 
 
@@ -141,7 +141,7 @@ def test_biases_become_whole_units_of_the_integer_sums(bias: bool) -> None:
     kernels = tuple(node.name for node in graph.nodes if isinstance(node, n.CONVOLUTIONS))
     ranges = {graph[name].inputs[0]: 2.0 for name in kernels}
     plan = QuantizationPlan("tensorrt", tuple(ranges), kernels, {})
-    before, after = fold(graph), fold(biases_on_grid(graph, plan, ranges))
+    before, after = fold(graph), fold(snap_biases_to_grid(graph, plan, ranges))
     for name in kernels:
         kernel = after.weight(name, "kernel")
         unit = weight_codes(kernel, channel_axis(graph[name]))[1] * 2.0 / 127

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qatkit.analysis.differences import Sightings
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout
-from qatkit.evaluation.differences import Sightings
 from qatkit.report.pictures import EXTRA, LABEL, MISSED, SAME, Network, gallery
-from tests.evaluation.test_differences import seen
+from tests.analysis.test_differences import seen
 
 A, B, LABELLED = (10.0, 10.0, 40.0, 40.0), (60.0, 10.0, 90.0, 40.0), (20.0, 50.0, 60.0, 80.0)
 LAYOUT = ImageLayout(120, 90, auto_resize=True)

@@ -6,12 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from qatkit.detectnet.grid import Grid
-from qatkit.detectnet.rasterizer import CoverageShape, Rasterizer
 from qatkit.graph.nodes import BatchNorm, Graph
+from qatkit.keras.cost import CostConfig
+from qatkit.keras.network import KerasGraph, to_keras
+from qatkit.keras.rasterizer import CoverageShape, Rasterizer
+from qatkit.keras.step import Stepper, Teacher
 from qatkit.spec import TrainingConfig
-from qatkit.training.cost import CostConfig
-from qatkit.training.keras_model import KerasGraph, to_keras
-from qatkit.training.step import Stepper, Teacher
 from tests.networks import Net
 
 HEIGHT, WIDTH, CLASSES = 16, 24, 2

@@ -17,10 +17,10 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from qatkit.errors import DivergedError, ModelError, UsageError
+from qatkit.keras.step import StepResult
 from qatkit.status import StatusLog
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
-from qatkit.training.step import StepResult
 from tests.training.small import COST
 
 PLAN = Plan(

@@ -123,7 +123,9 @@ def test_data(tmp_path: Path) -> None:
     write_frames(tmp_path, 1, {"b": [CAR, CAR], "c": []})
     report = check(experiment(tmp_path))
     assert (report.errors, report.warnings, report.data.not_here) == ([], [], [])
-    found = {split: (survey.images, survey.classes[0].objects) for split, survey in report.data.splits.items()}
+    found = {
+        split: (statistics.images, statistics.classes[0].objects) for split, statistics in report.data.splits.items()
+    }
     assert found == {"training": (2, 2), "validation": (1, 1)}
 
 

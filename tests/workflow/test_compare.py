@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qatkit.errors import GateError, UsageError
-from qatkit.graph.model_file import Model, save_model
+from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
 from qatkit.spec import load_experiment
 from qatkit.workflow.compare import compare

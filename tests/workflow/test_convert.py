@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatkit.engine.tensorrt_plan import BatchProfile, EngineOptions
+from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
 from qatkit.errors import EnvironmentProblem, UsageError
 from qatkit.workflow.convert import Expected, check_network, convert, parse_dims, parse_profile
 from tests.engine.networks import exported

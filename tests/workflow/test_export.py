@@ -10,7 +10,7 @@ import pytest
 
 from qatkit.errors import UsageError
 from qatkit.export.export import ExportOptions, export
-from qatkit.graph.model_file import Model
+from qatkit.model.file import Model
 from qatkit.spec import ClusteringConfig, Experiment
 from qatkit.workflow.export import write_ds_config
 from tests.networks import residual

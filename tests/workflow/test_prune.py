@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qatkit.errors import ModelError, QatkitError, UsageError
-from qatkit.graph.model_file import Model, load_model, save_model
+from qatkit.model.file import Model, load_model, save_model
 from qatkit.pruning.prune import PruneOptions
 from qatkit.workflow.prune import prune_model
 from tests.graph.networks import tiny_network

@@ -1,0 +1,238 @@
+"""The images that calibration reads: of a folder, of a training spec, or of a TensorFile made before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qatkit.console import info, track, warn
+from qatkit.dataset.frames import Split, load_frames
+from qatkit.dataset.images import ImageLayout, image_files, load_pixels, to_float
+from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
+from qatkit.errors import DataError, UsageError
+from qatkit.files import sha256
+from qatkit.model.file import Model
+from qatkit.spec import Experiment, class_names
+
+_SEED = 42  # where no spec has one
+_BATCH_SIZE = 16  # TAO's
+
+Images = NDArray[np.float32]
+
+
+class CalibrationImages(Protocol):
+    """Iterating gives the first batch, [batch_size, H, W, C] in 0..1, and then one image at a time.
+
+    So memory does not grow with their number; which images are the first batch matters (`export.calibrate`).
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """How many TensorRT would be given at once."""
+
+    @property
+    def source(self) -> str:
+        """Where they are from, for a reader."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Images]: ...
+
+    def first(self, count: int) -> Images:
+        """The first images, [count, H, W, C], or all if there are fewer."""
+
+    def record(self) -> dict[str, Any]:
+        """What it takes to find them again, for a JSON file.
+
+        source; seed that drew them, None where they were taken in order; images: their number; batch_size; layout:
+        how a file became a network input, None where they were stored as such; files: in order, path and sha256 of
+        each.
+        """
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files of `source`, chosen by `seed`; `layout` says how they become network inputs."""
+
+    paths: tuple[str, ...]
+    layout: ImageLayout
+    source: str
+    seed: int
+    batch_size: int = _BATCH_SIZE
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Images]:
+        paths = track(self.paths, "Calibration", len(self.paths))
+        return _first_together(map(self._load, paths), self.batch_size)
+
+    def first(self, count: int) -> Images:
+        return np.concatenate([self._load(path) for path in self.paths[:count]])
+
+    def record(self) -> dict[str, Any]:
+        return _record(self, self.seed, asdict(self.layout), self.paths)
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """Batches [size, H, W, C]; images that do not fill one are left out."""
+        for start in range(0, len(self) - size + 1, size):
+            yield np.concatenate([self._load(path) for path in self.paths[start : start + size]])
+
+    def _load(self, path: str) -> Images:
+        return to_float(load_pixels(path, self.layout))[None]
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """The first `count` images of a TensorFile, in batches of `batch_size`."""
+
+    file: TensorFile
+    count: int
+    batch_size: int
+
+    @property
+    def source(self) -> str:
+        return str(self.file.path)
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.file))
+
+    def __iter__(self) -> Iterator[Images]:
+        images = track(islice(self.file, self.count), "Calibration", len(self))
+        return _first_together(iter(images), self.batch_size)
+
+    def first(self, count: int) -> Images:
+        return np.concatenate(list(islice(self.file, min(count, self.count))))
+
+    def record(self) -> dict[str, Any]:
+        return _record(self, None, None, [self.source])
+
+
+def _first_together(images: Iterator[Images], count: int) -> Iterator[Images]:
+    """The first `count` images in one array, then the others one by one."""
+    yield np.concatenate(list(islice(images, count)))
+    yield from images
+
+
+def _record(
+    images: CalibrationImages, seed: int | None, layout: dict[str, Any] | None, paths: Sequence[str]
+) -> dict[str, Any]:
+    files = [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in paths]
+    numbers = {"seed": seed, "images": len(images), "batch_size": images.batch_size}
+    return {"source": images.source, **numbers, "layout": layout, "files": files}
+
+
+def choose_images(
+    files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int = _BATCH_SIZE
+) -> ImageFiles:
+    """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
+
+    Raises DataError when there is none.
+    """
+    if not files:
+        raise DataError("there are no images to calibrate with")
+    order = np.random.default_rng(seed).permutation(len(files))[:count]
+    return ImageFiles(tuple(files[index] for index in order), layout, source, seed, batch_size)
+
+
+def images_from_folder(
+    model: Model, folder: Path, count: int, seed: int, batch_size: int = _BATCH_SIZE
+) -> ImageFiles:
+    """Images of a folder, resized to the network's input."""
+    height, width, channels = model.graph.input.shape
+    files = [str(path) for path in image_files(folder)]
+    layout = ImageLayout(width, height, channels, auto_resize=True)
+    return choose_images(files, count, seed, layout, str(folder), batch_size)
+
+
+def images_from_spec(
+    spec: Experiment, count: int, batch_size: int = _BATCH_SIZE, *, validation: bool = False
+) -> ImageFiles:
+    """Images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
+    split: Split = "validation" if validation else "training"
+    frames = load_frames(spec.dataset_config, class_names(spec), split)
+    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    source = f"the spec's {split} data"
+    return choose_images(frames.image_paths, count, spec.random_seed, layout, source, batch_size)
+
+
+def images_from_tensorfile(model: Model, path: Path, count: int, batch_size: int = _BATCH_SIZE) -> StoredImages:
+    """Images of a TensorFile, as they stand there, in its batches or in smaller ones of `batch_size`.
+
+    Raises DataError when they are not of the network's size.
+    """
+    file = open_tensorfile(path)
+    if file.image_shape != model.graph.input.shape:
+        found, wanted = _size(file.image_shape), _size(model.graph.input.shape)
+        raise DataError(f"{path}: its images are {found}, the model takes {wanted}")
+    return StoredImages(file, count, min(batch_size, file.batch_sizes[0]))
+
+
+def calibration_images(
+    model: Model,
+    spec: Experiment | None,
+    *,
+    image_dir: Path | None = None,
+    data_file: Path | None = None,
+    batches: int = 10,
+    batch_size: int = _BATCH_SIZE,
+) -> CalibrationImages | None:
+    """The images that the flags of `export` name; says which. None where they name none.
+
+    data_file comes before image_dir, and that before the spec. A data_file that does not exist is made from
+    image_dir, as TAO does; one that exists is used, with a warning that image_dir is not.
+    """
+    count = batches * batch_size
+    seed = spec.random_seed if spec is not None else _SEED
+    images: CalibrationImages
+    if data_file is not None:
+        if image_dir is not None and data_file.exists():
+            warn(f"{data_file} exists and is used; --cal_image_dir {image_dir} is not read")
+        elif image_dir is not None:
+            _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
+        images = images_from_tensorfile(model, data_file, count, batch_size)
+    elif image_dir is not None:
+        images = images_from_folder(model, image_dir, count, seed, batch_size)
+    elif spec is not None:
+        images = images_from_spec(spec, count, batch_size)
+    else:
+        return None
+    info(f"Calibrating on {len(images)} images of {images.source}.")
+    return images
+
+
+def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, validation: bool = False) -> None:
+    """Write training images of `spec`, or validation images, to a TensorFile.
+
+    Batches have `batch_size_per_gpu` images, drawn with the spec's seed, without augmentation. max_batches: -1 = all
+    that can be filled. Raises UsageError when `path` exists or there are not as many, DataError when there is none.
+    """
+    if path.exists():
+        raise UsageError(f"{path}: exists already", hint="remove it first")
+    size = spec.training_config.batch_size_per_gpu
+    images = images_from_spec(spec, sys.maxsize, validation=validation)
+    available = len(images) // size
+    if not available:
+        raise DataError(f"{len(images)} images do not fill one batch of {size}", hint="batch_size_per_gpu")
+    if max_batches > available:
+        raise UsageError(f"--max_batches {max_batches}: there are {available} batches of {size} images")
+    chosen = available if max_batches < 0 else max_batches
+    _write(path, replace(images, paths=images.paths[: chosen * size]), size)
+
+
+def _write(path: Path, images: ImageFiles, batch_size: int) -> None:
+    """Write `images` in batches of `batch_size` or, if there are fewer, in one."""
+    size = min(batch_size, len(images))
+    count = write_tensorfile(path, track(images.batches(size), "Tensor file", len(images) // size))
+    info(f"written: {path} ({count} batches of {size} images, {path.stat().st_size / 1e6:.2f} MB)")
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}x{shape[2]}"

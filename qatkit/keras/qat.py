@@ -1,0 +1,52 @@
+"""From a float graph to a network ready for quantization-aware training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from qatkit.graph.nodes import Graph
+from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
+from qatkit.keras.network import to_keras
+from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
+from qatkit.quantization.calibration.collect import measure
+from qatkit.quantization.placement import QuantizationPlan
+
+
+def initial_ranges(
+    graph: Graph, plan: QuantizationPlan, images: Iterable[NDArray[np.float32]], calibrator: str = "entropy"
+) -> dict[str, float]:
+    """Node name -> amax of its output, by `calibrator`, as in post-training quantization.
+
+    images: batches [B, H, W, C] in 0..1; a handful is enough. Raises DataError when there is none, UsageError for an
+    unknown calibrator.
+    """
+    choose = find_calibrator(calibrator)
+    network = to_keras(graph)
+    tensors = [
+        network.model.input if name == graph.input.name else network.layers[name].output for name in plan.activations
+    ]
+    probe = tf_keras.Model(network.model.input, tensors)
+
+    def run(batches: Iterable[NDArray[np.float32]]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        for batch in batches:
+            values = probe(tf.constant(batch), training=False)
+            yield {name: value.numpy() for name, value in zip(plan.activations, values)}
+            del values
+
+    return measure(run, images, choose)
+
+
+def start_qat(
+    graph: Graph,
+    plan: QuantizationPlan,
+    images: Iterable[NDArray[np.float32]],
+    ema_decay: float,
+    calibrator: str = "entropy",
+) -> QuantizedKerasGraph:
+    """The fake-quantized network of `graph`, its ranges calibrated on `images`."""
+    return to_fake_quantized(graph, plan, initial_ranges(graph, plan, images, calibrator), ema_decay)
