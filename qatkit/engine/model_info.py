@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import ModelInfo
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
 from qatkit.graph.nodes import Shape
-from qatkit.model.file import unnamed_classes
 
 if TYPE_CHECKING:
     from qatkit.spec import Experiment
@@ -22,7 +22,7 @@ def model_info(input_shape: Shape, metadata: Metadata | None, spec: Experiment |
     The spec also speaks for a network that was made of a TAO file, which names no classes. Raises UsageError when
     there is neither.
     """
-    named = metadata is not None and metadata.classes != unnamed_classes(len(metadata.classes))
+    named = metadata is not None and not Labels(metadata.classes).are_unnamed
     if metadata is not None and (named or spec is None):
         return ModelInfo(input_shape, metadata.classes, metadata.box_scale, metadata.box_offset)
     if spec is not None:

@@ -15,22 +15,15 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import qatkit
+from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import Graph, select_weights
 from qatkit.model import container
 from qatkit.model.node_json import checked_name, node_from_json, node_to_json
 
-# What the customary spec sets; TAO's own files do not say.
-DEFAULT_BOX_SCALE = 35.0
-DEFAULT_BOX_OFFSET = 0.5
 _MAX_NODES = 10_000
 _MAX_LIST = 1_000
 _MAX_NUMBER = 1e30
-
-
-def unnamed_classes(count: int) -> tuple[str, ...]:
-    """What the classes of a model are called that comes from a file without names."""
-    return tuple(f"class_{index}" for index in range(count))
 
 
 @dataclass(frozen=True)
@@ -67,6 +60,11 @@ class Model:
                 raise ModelError(f"range of {name}: there is no such layer")
             if not 0 <= amax < math.inf:
                 raise ModelError(f"range of {name}: should be finite and not negative, found {amax}")
+
+    @property
+    def labels(self) -> Labels:
+        """What the channels of the outputs mean."""
+        return Labels(self.classes, self.box_scale, self.box_offset)
 
     @property
     def is_qat(self) -> bool:

@@ -15,9 +15,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import Graph
-from qatkit.model.file import Model, unnamed_classes
+from qatkit.model.file import Model
 from qatkit.model.keras_config import KerasNetwork, read_network
 
 # Layer -> part (the name that our nodes use) -> array.
@@ -66,7 +67,7 @@ def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str])
         raise ModelError(f"the network has {count} classes, not {len(classes)} ({', '.join(classes)})")
     return Model(
         graph=graph,
-        classes=tuple(classes) or unnamed_classes(count),
+        classes=tuple(classes) or Labels.unnamed(count).classes,
         ranges=_ranges(network, weights),
         plan=_plan(network),
     )

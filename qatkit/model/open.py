@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qatkit.errors import ModelError
-from qatkit.model.file import Model, unnamed_classes
+from qatkit.model.file import Model
 from qatkit.model.pretrained import read_model
 from qatkit.spec import Experiment, class_names
 
@@ -18,7 +18,7 @@ def open_model(path: Path, key: str = "", spec: Experiment | None = None) -> Mod
     `spec`, if there is one. Raises ModelError when that has another number of classes.
     """
     model = read_model(path, key or None)
-    if spec is None or model.classes != unnamed_classes(len(model.classes)):
+    if spec is None or not model.labels.are_unnamed:
         return model
     names, bbox = class_names(spec), spec.model_config.objective_set.bbox
     if len(names) != len(model.classes):

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 from qatkit.graph.build import BBOX, COV
 from qatkit.graph.nodes import Graph, Node
-from qatkit.model.file import Model, load_model, unnamed_classes
+from qatkit.model.file import Model, load_model
 from qatkit.model.foreign import HDF5_SIGNATURE
 from qatkit.model.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights
 
@@ -65,7 +66,7 @@ def read_model(path: Path, key: str | None = None, classes: Sequence[str] = ()) 
     if _is_hdf5(path):
         return read_hdf5(path, classes)
     model = load_model(path, key)
-    if model.classes == unnamed_classes(len(classes)):
+    if model.classes == Labels.unnamed(len(classes)).classes:
         return replace(model, classes=tuple(classes))
     return model
 

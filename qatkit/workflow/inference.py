@@ -15,11 +15,11 @@ from qatkit.console import track
 from qatkit.dataset.images import image_size, load_image
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.errors import UsageError
 from qatkit.files import make_directory, replacing, write_json, write_text
-from qatkit.model.file import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, unnamed_classes
 from qatkit.report.drawing import DrawnBox, draw_boxes
 from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference
 
@@ -115,7 +115,7 @@ def infer(
 
 def _name_classes(engine: Engine, names: Sequence[str]) -> None:
     """Call the classes of a network from a TAO file, which names none, as the spec does."""
-    if len(names) == len(engine.info.classes) and engine.info.classes == unnamed_classes(len(names)):
+    if len(names) == len(engine.info.classes) and Labels(engine.info.classes).are_unnamed:
         engine.info = replace(engine.info, classes=tuple(names))
 
 
