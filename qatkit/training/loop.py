@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ from qatkit.keras.step import Stepper, StepResult
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
 from qatkit.training.checkpoint import Progress
-from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
+from qatkit.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Trainer:
         self,
         plan: Plan,
         stepper: Stepper,
-        schedule: SoftStartAnnealing | EarlyStopping,
+        schedule: Schedule,
         results: Path,
         status: StatusLog,
         validate: Callable[[], Validation] | None = None,
@@ -95,8 +95,7 @@ class Trainer:
             self.stepper.network.restore(arrays)
         except (KeyError, ValueError) as error:
             raise ModelError(f"{path}: made by another version of qatkit", hint="train with --restart") from error
-        if isinstance(self._schedule, EarlyStopping):
-            vars(self._schedule).update(extra["early_stopping"])
+        self._schedule.load_state_dict(extra)
         self._step = progress.step
         info(f"Resuming from {path} (epoch {progress.epoch} of {self.plan.epochs}).")
         return self._step
@@ -107,36 +106,27 @@ class Trainer:
         Raises DivergedError when the cost is no longer a number; the last checkpoint stays.
         """
         plan, result = self.plan, None
-        while self._step < plan.steps and not self._stopped():
+        while self._step < plan.steps and not self._schedule.stopped:
             epoch = self._step // plan.steps_per_epoch + 1
             self._train_epoch(epoch, batches)
             if self._validate is not None and plan.validates(epoch):
                 result = self._report_validation(epoch, self._validate())
-            if epoch % plan.checkpoint_interval == 0 or epoch == plan.epochs or self._stopped():
+            if epoch % plan.checkpoint_interval == 0 or epoch == plan.epochs or self._schedule.stopped:
                 self._save(epoch)
         return result
-
-    def _stopped(self) -> bool:
-        return isinstance(self._schedule, EarlyStopping) and self._schedule.stopped
 
     def _train_epoch(self, epoch: int, batches: Iterator[dict[str, tf.Tensor]]) -> None:
         plan, started = self.plan, time.monotonic()
         results: list[StepResult] = []
-        for batch in track(
-            _take(batches, plan.steps_per_epoch), f"Epoch {epoch}/{plan.epochs}", plan.steps_per_epoch
-        ):
+        steps = islice(batches, plan.steps_per_epoch)
+        for batch in track(steps, f"Epoch {epoch}/{plan.epochs}", plan.steps_per_epoch):
             moving = self._step < plan.frozen_from * plan.steps
-            results.append(self.stepper(batch, self._rate(), moving=moving))
+            results.append(self.stepper(batch, self._schedule.rate(self._step), moving=moving))
             if not math.isfinite(results[-1].loss):
                 raise _diverged(f"the loss of step {self._step} (epoch {epoch}) is {results[-1].loss}")
             self._step += 1
         self._update_objective_weights(results)
         self._report_epoch(epoch, results, time.monotonic() - started)
-
-    def _rate(self) -> float:
-        if isinstance(self._schedule, EarlyStopping):
-            return self._schedule.rate(self._step)
-        return self._schedule(self._step / self.plan.steps)
 
     def _update_objective_weights(self, results: list[StepResult]) -> None:
         config = self.stepper.cost_config
@@ -151,9 +141,10 @@ class Trainer:
         components = np.mean([result.components for result in results], axis=0).sum(axis=0)
         speed = len(results) * self.plan.images_per_step / seconds
         left = seconds * (self.plan.epochs - epoch)
+        rate = self._schedule.rate(self._step - 1)  # of the epoch's last step
         info(
             f"Epoch {epoch}/{self.plan.epochs}: loss {loss:.6f} (cov {components[0]:.6f}, bbox {components[1]:.6f}), "
-            f"learning rate {self._rate_after():.3g}, {speed:.1f} images/s, ETA {_clock(left)}"
+            f"learning rate {rate:.3g}, {speed:.1f} images/s, ETA {_clock(left)}"
         )
         self._status.write(
             "RUNNING",
@@ -161,20 +152,13 @@ class Trainer:
             max_epoch=self.plan.epochs,
             time_per_epoch=_clock(seconds),
             eta=_clock(left),
-            graphical={"loss": loss, "learning_rate": f"{self._rate_after():.6g}"},
+            graphical={"loss": loss, "learning_rate": f"{rate:.6g}"},
         )
-
-    def _rate_after(self) -> float:
-        self._step -= 1  # the rate of the epoch's last step
-        rate = self._rate()
-        self._step += 1
-        return rate
 
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
         if not math.isfinite(result.cost):
             raise _diverged(f"the validation cost after epoch {epoch} is {result.cost}")
-        if isinstance(self._schedule, EarlyStopping):
-            self._schedule.validated(result.cost, epoch, self._step)
+        self._schedule.observe(result.cost, epoch, self._step)
         listed = ", ".join(
             f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in result.ap.items()
         )
@@ -189,27 +173,20 @@ class Trainer:
         return result
 
     def _save(self, epoch: int) -> None:
-        extra: dict[str, Any] = {}
-        if isinstance(self._schedule, EarlyStopping):
-            extra["early_stopping"] = asdict(self._schedule)
         arrays = {**self.stepper.network.state(), **self.stepper.state()}
         # The last update may have gone wrong after a loss that was still a number.
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if broken:
             raise _diverged(f"{broken[0]} is not finite after epoch {epoch}")
         if self._saves:
-            checkpoint.save_checkpoint(self._results, Progress(self.plan.run, self._step, epoch), arrays, extra)
+            progress = Progress(self.plan.run, self._step, epoch)
+            checkpoint.save_checkpoint(self._results, progress, arrays, self._schedule.state_dict())
 
 
 def _diverged(what: str) -> DivergedError:
     return DivergedError(
         f"training diverged: {what}", hint="lower max_learning_rate; the checkpoint before it was kept"
     )
-
-
-def _take(batches: Iterator[dict[str, tf.Tensor]], count: int) -> Iterator[dict[str, tf.Tensor]]:
-    for _ in range(count):
-        yield next(batches)
 
 
 def _clock(seconds: float) -> str:

@@ -1,11 +1,34 @@
-"""Learning-rate schedules: a pure function of training progress, and the early-stopping state machine."""
+"""Learning-rate schedules: soft start with annealing, and the early-stopping state machine."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
 
 from qatkit.spec import LearningRateConfig
+
+
+class Schedule(Protocol):
+    """What the loop asks: the rate of each step, and whether to go on after what it observed.
+
+    state_dict, load_state_dict: the parts of a checkpoint's extra values that are the schedule's.
+    """
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training ends before its last epoch."""
+
+    def rate(self, step: int) -> float:
+        """The rate of training step `step` (0-based)."""
+
+    def observe(self, cost: float, epoch: int, step: int) -> None:
+        """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 def _between(low: float, high: float, t: float) -> float:
@@ -17,15 +40,30 @@ def _between(low: float, high: float, t: float) -> float:
 class SoftStartAnnealing:
     """Rises to `maximum` until `soft_start`, stays, falls back to `minimum` from `annealing` on.
 
-    soft_start, annealing: fractions of the training, 0..1 (reference: TAO's soft_start_annealing_schedule).
+    soft_start, annealing: fractions of the training of `steps`, 0..1 (reference: TAO's
+    soft_start_annealing_schedule).
     """
 
     minimum: float
     maximum: float
     soft_start: float
     annealing: float
+    steps: int = 1
+    stopped: ClassVar[bool] = False
 
-    def __call__(self, progress: float) -> float:
+    def rate(self, step: int) -> float:
+        return self.at(step / self.steps)
+
+    def observe(self, cost: float, epoch: int, step: int) -> None:
+        """What validation finds changes nothing here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """There is no state."""
+
+    def at(self, progress: float) -> float:
         """The rate at `progress` 0..1 of the training."""
         if not 0.0 <= progress <= 1.0:
             raise ValueError(f"progress must lie in 0..1, got {progress}")
@@ -57,7 +95,6 @@ class EarlyStopping:
     best_epoch: int = 0
 
     def rate(self, step: int) -> float:
-        """The rate of training step `step` (0-based)."""
         length = self._length(self.annealing_epochs if self.annealing else self.soft_start_epochs)
         done = (step - self.phase_start) / length if length > 0 else (0.0 if self.annealing else 1.0)
         t = max(1.0 - done, 0.0) if self.annealing else min(done, 1.0)
@@ -67,11 +104,8 @@ class EarlyStopping:
         """Whole steps, cut off as TAO does."""
         return int(epochs * self.steps_per_epoch)
 
-    def validated(self, cost: float, epoch: int, step: int) -> None:
-        """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps.
-
-        As in TAO, a run goes on when exactly as many steps as annealing takes were made in it.
-        """
+    def observe(self, cost: float, epoch: int, step: int) -> None:
+        """As in TAO, a run goes on when exactly as many steps as annealing takes were made in it."""
         if cost < self.best_cost:
             self.best_cost, self.best_epoch = cost, epoch
             return
@@ -83,8 +117,14 @@ class EarlyStopping:
         elif step - self.phase_start > self._length(self.annealing_epochs):
             self.stopped = True
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"early_stopping": asdict(self)}
 
-def from_spec(config: LearningRateConfig, steps_per_epoch: int) -> SoftStartAnnealing | EarlyStopping:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state["early_stopping"])
+
+
+def from_spec(config: LearningRateConfig, epochs: int, steps_per_epoch: int) -> Schedule:
     """The schedule of a spec (the spec loader has checked the values)."""
     if config.WhichOneof("learning_rate") == "early_stopping_annealing_schedule":
         early = config.early_stopping_annealing_schedule
@@ -97,4 +137,6 @@ def from_spec(config: LearningRateConfig, steps_per_epoch: int) -> SoftStartAnne
             steps_per_epoch,
         )
     soft = config.soft_start_annealing_schedule
-    return SoftStartAnnealing(soft.min_learning_rate, soft.max_learning_rate, soft.soft_start, soft.annealing)
+    return SoftStartAnnealing(
+        soft.min_learning_rate, soft.max_learning_rate, soft.soft_start, soft.annealing, epochs * steps_per_epoch
+    )

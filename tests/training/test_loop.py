@@ -32,7 +32,7 @@ PLAN = Plan(
     first_validation=1,
     validation_period=2,
 )
-SCHEDULE = SoftStartAnnealing(1e-5, 1e-3, 0.25, 0.75)
+SCHEDULE = SoftStartAnnealing(1e-5, 1e-3, 0.25, 0.75, PLAN.steps)
 
 
 class Counter:
@@ -76,7 +76,7 @@ def trainer(
             validations.append(len(stepper.batches))
         return Validation(50.0, {"person": 50.0, "bag": None}, 0.25)
 
-    options = {"schedule": SCHEDULE, "validate": validate, **more}
+    options = {"schedule": replace(SCHEDULE, steps=plan.steps), "validate": validate, **more}
     return Trainer(plan, stepper, results=results, status=StatusLog(results), **options)  # type: ignore[arg-type]
 
 
@@ -97,7 +97,7 @@ def test_every_step_has_its_batch_and_its_rate(tmp_path: Path) -> None:
     stepper = Counter()
     assert fit(trainer(tmp_path, stepper)) == Validation(50.0, {"person": 50.0, "bag": None}, 0.25)
     assert stepper.batches == list(range(24))
-    assert stepper.rates == [SCHEDULE(step / 24) for step in range(24)]
+    assert stepper.rates == [SCHEDULE.rate(step) for step in range(24)]
     assert all(stepper.moving)
 
 
@@ -118,11 +118,11 @@ def test_checkpoints_come_at_intervals_and_at_the_end(tmp_path: Path, interval: 
     assert checkpoints(tmp_path) == [f"model.epoch-{epoch}.ckpt" for epoch in kept]
 
 
-@pytest.mark.parametrize("fraction, still_from", [(0.0, 0), (0.5, 12), (0.7, 17), (1.0, 24)])
-def test_statistics_stand_still_for_the_last_part(tmp_path: Path, fraction: float, still_from: int) -> None:
+@pytest.mark.parametrize("fraction, frozen_from", [(0.0, 0), (0.5, 12), (0.7, 17), (1.0, 24)])
+def test_statistics_are_frozen_for_the_last_part(tmp_path: Path, fraction: float, frozen_from: int) -> None:
     stepper = Counter()
     fit(trainer(tmp_path, stepper, plan=replace(PLAN, frozen_from=fraction)))
-    assert stepper.moving == [step < still_from for step in range(24)]
+    assert stepper.moving == [step < frozen_from for step in range(24)]
 
 
 def test_objective_weights_follow_the_costs_of_each_epoch(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_last_checkpoint(tmp_path: Path,
     fit(trainer(tmp_path, second))
     saved = stop_after // 8 * 8  # a checkpoint every second epoch of four steps
     assert second.batches == list(range(saved, 24))
-    assert second.rates == [SCHEDULE(step / 24) for step in range(saved, 24)]
+    assert second.rates == [SCHEDULE.rate(step) for step in range(saved, 24)]
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_status_lines(tmp_path: Path) -> None:
         *[("RUNNING", 1, 2)] * 2,
         *[("RUNNING", 2, 2)] * 2,
     ]
-    assert found[0]["graphical"] == {"loss": 0.5, "learning_rate": f"{SCHEDULE(3 / 8):.6g}"}
+    assert found[0]["graphical"] == {"loss": 0.5, "learning_rate": f"{SCHEDULE.at(3 / 8):.6g}"}
     assert found[0].keys() >= {"time_per_epoch", "eta"}
     assert found[1]["kpi"] == {"validation cost": 0.25, "mean average precision": 50.0}
     assert found[1]["categorical"] == {"average_precision": {"person": 50.0, "bag": None}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,14 @@ def soft_start(case: dict[str, Any]) -> SoftStartAnnealing:
 @golden_data.parametrize(TOPIC, "progress_")
 def test_rate_by_progress(case: dict[str, Any]) -> None:
     progress = golden_data.array(TOPIC, case, "progress").astype(np.float64)
-    rates = [soft_start(case)(value) for value in progress]
+    rates = [soft_start(case).at(value) for value in progress]
     np.testing.assert_allclose(rates, golden_data.array(TOPIC, case, "learning_rate"), rtol=5e-6)
 
 
 @golden_data.parametrize(TOPIC, "step_")
 def test_rate_by_step(case: dict[str, Any]) -> None:
     steps = golden_data.array(TOPIC, case, "global_step")
-    rates = [soft_start(case)(float(step) / case["max_steps"]) for step in steps]
+    rates = [replace(soft_start(case), steps=case["max_steps"]).rate(int(step)) for step in steps]
     # Progress is float32 there: near the ends of a ramp its rounding shows in the rate.
     np.testing.assert_allclose(rates, golden_data.array(TOPIC, case, "learning_rate"), rtol=5e-6)
 
@@ -71,7 +72,7 @@ def test_early_stopping_run(case: dict[str, Any]) -> None:
         epoch, rest = divmod(step + 1, per_epoch)
         since = epoch - case["first_validation_epoch"]
         if rest == 0 and (epoch == case["last_epoch"] or (since >= 0 and since % case["validation_period"] == 0)):
-            schedule.validated(float(costs[validations]), epoch, step)
+            schedule.observe(float(costs[validations]), epoch, step)
             validations += 1
     assert step == case["steps_run"]
     assert schedule.stopped == case["stopped_early"]
@@ -103,7 +104,7 @@ def test_a_run_ends_with_more_steps_than_annealing_takes(
     epoch = 0
     while not schedule.stopped and epoch < 20:
         epoch += 1
-        schedule.validated(1.0, epoch, epoch * per_epoch)
+        schedule.observe(1.0, epoch, epoch * per_epoch)
     assert epoch * per_epoch == steps
 
 
@@ -111,10 +112,10 @@ def test_a_run_ends_with_more_steps_than_annealing_takes(
     "progress, rate", [(0.0, 5e-6), (0.05, 5e-5), (0.1, 5e-4), (0.7, 5e-4), (0.85, 5e-5), (1.0, 5e-6)]
 )
 def test_rate_by_hand(progress: float, rate: float) -> None:
-    assert SoftStartAnnealing(5e-6, 5e-4, 0.1, 0.7)(progress) == pytest.approx(rate)
+    assert SoftStartAnnealing(5e-6, 5e-4, 0.1, 0.7).at(progress) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("progress", [-0.01, 1.01])
 def test_progress_outside_the_training_is_refused(progress: float) -> None:
     with pytest.raises(ValueError, match=r"0\.\.1"):
-        SoftStartAnnealing(5e-6, 5e-4, 0.1, 0.7)(progress)
+        SoftStartAnnealing(5e-6, 5e-4, 0.1, 0.7).at(progress)
