@@ -23,7 +23,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import DBSCAN
 
 from qatkit.detectnet import tao_clustering
 from qatkit.detectnet.boxes import iou, pairwise_iou
@@ -244,6 +243,8 @@ def _cells_as_they_are(
 
 def _dbscan(boxes: Array, coverages: Array, params: ClusteringParams) -> NDArray[np.int64]:
     """[n] the cluster of each box, 0.., or -1."""
+    from sklearn.cluster import DBSCAN  # takes seconds, which no error and no --help waits for
+
     rules = _RULES[params.compat]
     distances = _distances(boxes, rules.iou_regularizer)
     weights, min_samples = coverages, max(int(params.dbscan_min_samples), 1)

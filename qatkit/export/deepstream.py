@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qatkit import console
+from qatkit.choices import DataType
 from qatkit.errors import UsageError
-from qatkit.export.export import DataType
 from qatkit.files import write_text
 from qatkit.graph.nodes import Shape
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from qatkit.choices import CacheScope, CalibratorName, DataType, Placement, TensorNames
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import (
     DEFAULT_TENSORRT,
@@ -23,7 +24,6 @@ from qatkit.export.cache import (
 from qatkit.export.calibrate import calibrate
 from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
-from qatkit.export.names import TensorNames
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
@@ -31,10 +31,8 @@ from qatkit.graph.nodes import Graph
 from qatkit.model.file import Model
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.folding import snap_to_grid
-from qatkit.quantization.placement import Placement, QuantizationPlan, place
+from qatkit.quantization.placement import QuantizationPlan, place
 
-DataType = Literal["fp32", "fp16", "int8"]
-CacheScope = Literal["all", "qat"]
 Images = Iterable[NDArray[np.float32]]
 
 
@@ -54,7 +52,7 @@ class ExportOptions:
     cal_cache_file: Path | None = None
     cal_json_file: Path | None = None
     force_ptq: bool = False
-    calibrator: str = "entropy"
+    calibrator: CalibratorName = "entropy"
     placement: Placement = "tensorrt"
     skip_layers: tuple[str, ...] = ()
     cal_scope: CacheScope = "all"

@@ -6,12 +6,11 @@ DeepStream configurations in the field name them, so they stay as they are: `act
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
+from qatkit.choices import TensorNames as TensorNames
 from qatkit.errors import UsageError
 from qatkit.graph.nodes import CONVOLUTIONS, Add, DepthwiseConv2D, Node
-
-TensorNames = Literal["onnx", "uff"]
 
 # Node type -> the name that TensorFlow 1 gives the operation inside the Keras layer.
 _OPERATION = {

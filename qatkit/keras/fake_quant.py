@@ -20,6 +20,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapperV2
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import MovingAverageQuantizer, Quantizer
 
+from qatkit.choices import EMA_DECAY
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import Graph, Node
 from qatkit.keras.network import KerasGraph, to_keras
@@ -63,7 +64,7 @@ class WeightQuantizer(Quantizer):
 class ActivationQuantizer(MovingAverageQuantizer):
     """Per-tensor quantization; the range moves by EMA while training and stays still otherwise."""
 
-    def __init__(self, ema_decay: float = 0.999) -> None:
+    def __init__(self, ema_decay: float = EMA_DECAY) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=True, narrow_range=True)
         self.ema_decay = ema_decay
 
@@ -164,7 +165,7 @@ class QuantizedKerasGraph(KerasGraph):
 
 
 def to_fake_quantized(
-    graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float], ema_decay: float = 0.999
+    graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float], ema_decay: float = EMA_DECAY
 ) -> QuantizedKerasGraph:
     """Build the Keras model of `graph` with fake quantization as `plan` says, starting from `ranges`.
 

@@ -12,6 +12,8 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import Quantizer
 
+from qatkit.choices import EMA_DECAY
+
 _BITS = 8
 # A range of zero (a dead layer) still needs a scale.
 _SMALLEST_AMAX = 1e-12
@@ -65,7 +67,7 @@ class TaoActivationQuantizer(Quantizer):
     was before. On several devices it follows the mean of their max|x|.
     """
 
-    def __init__(self, ema_decay: float = 0.999) -> None:
+    def __init__(self, ema_decay: float = EMA_DECAY) -> None:
         self.ema_decay = ema_decay
 
     def build(self, tensor_shape: Any, name: str, layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:

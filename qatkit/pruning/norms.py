@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.choices import Criterion as Criterion
+from qatkit.choices import Normalizer as Normalizer
+
 Array = NDArray[np.float64]
-Normalizer = Literal["max", "L2"]
-Criterion = Literal["union", "intersection", "arithmetic_mean", "geometric_mean"]
 
 
 def filter_norms(kernel: NDArray[np.float32], *, depthwise: bool = False) -> Array:

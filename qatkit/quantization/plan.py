@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from qatkit.choices import Placement as Placement
 from qatkit.errors import ModelError
 from qatkit.graph.nodes import CONVOLUTIONS, Graph
-
-Placement = Literal["tensorrt", "tao"]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from qatkit.choices import DataType
 from qatkit.errors import EnvironmentProblem, UsageError
 from qatkit.export.cache import read_cache, version_number
-
-if TYPE_CHECKING:
-    from qatkit.export.export import DataType
 
 Version = tuple[int, int, int]
 Quantization = Literal["none", "implicit", "explicit"]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.choices import CalibratorName
 from qatkit.errors import UsageError
 from qatkit.quantization.calibration.histogram import Histogram
 from qatkit.quantization.folding import CODE_MAX
@@ -30,9 +31,10 @@ _MOST_CLIPPED = 0.1
 
 def calibrator(name: str) -> Calibrator:
     """The calibrator called `name`. Raises UsageError when there is none."""
-    if name not in CALIBRATORS:
-        raise UsageError(f"there is no calibrator {name!r}", hint=f"one of {', '.join(CALIBRATORS)}")
-    return CALIBRATORS[name]
+    for known, chosen in CALIBRATORS.items():
+        if name == known:
+            return chosen
+    raise UsageError(f"there is no calibrator {name!r}", hint=f"one of {', '.join(CALIBRATORS)}")
 
 
 def follows_first_batch(choose: Calibrator) -> bool:
@@ -145,7 +147,7 @@ def _times_log(factors: Floats, values: Floats) -> Floats:
     return factors * np.log(np.where(values > 0, values, 1))
 
 
-CALIBRATORS: dict[str, Calibrator] = {
+CALIBRATORS: dict[CalibratorName, Calibrator] = {
     "entropy": entropy,
     "minmax": minmax,
     "percentile": percentile,

@@ -1,0 +1,24 @@
+"""What a user chooses from, each choice with its names once: options of the command line and fields of dataclasses.
+
+Nothing is imported here, so that `--help` knows the names without waiting for what they stand for.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+CalibratorName: TypeAlias = Literal["entropy", "minmax", "percentile", "mse"]
+CacheScope: TypeAlias = Literal["all", "qat"]
+Criterion: TypeAlias = Literal["union", "intersection", "arithmetic_mean", "geometric_mean"]
+DataType: TypeAlias = Literal["fp32", "fp16", "int8"]
+Normalizer: TypeAlias = Literal["max", "L2"]
+Placement: TypeAlias = Literal["tensorrt", "tao"]
+TensorNames: TypeAlias = Literal["onnx", "uff"]
+WantedPrecision: TypeAlias = Literal["auto", "float32", "mixed"]
+
+# Of quantization-aware training: decay of the moving average of the ranges, and the fraction of the training after
+# which ranges and batch-norm statistics are frozen.
+EMA_DECAY = 0.999
+FROZEN_FROM = 0.7
+# The share of a teacher in the cost.
+TEACHER_WEIGHT = 0.5
