@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.choices import CalibratorName
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
-_FILE = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from qatkit.report.result import ComparisonResult
 
 
 @click.command(cls=TaoCommand)
-@click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
+@options.experiment_spec(help=": data, clustering, metric")
 @click.option(
     "-m", "--model", "models", multiple=True, required=True, help="Model, PATH or NAME=PATH (.tlt); may be repeated."
 )
-@click.option(
-    "-o", "--output_dir", type=_FILE, required=True, help="Folder for report.html, result.json, exported files."
-)
-@click.option("-k", "--key", default="", help="Pass-phrase of encrypted models.")
-@click.option("--calibrator", default="entropy", show_default=True, help="For INT8 by PTQ.")
+@options.file("-o", "--output_dir", required=True, help="Folder for report.html, result.json, exported files.")
+@options.key
+@options.calibrator(help="For INT8 by PTQ.")
 @click.option("--sensitivity", is_flag=True, help="Also measure what each layer costs in INT8; takes time.")
 @click.option(
-    "--sensitivity_images", type=click.IntRange(min=1), default=32, show_default=True, help="For --sensitivity."
+    "--sensitivity_images", type=options.AT_LEAST_ONE, default=32, show_default=True, help="For --sensitivity."
 )
 @click.option("--max_drop", type=click.FloatRange(min=0), help="Exit with 7 when INT8 is more mAP below FP32.")
 def compare(
@@ -31,7 +33,7 @@ def compare(
     models: tuple[str, ...],
     output_dir: Path,
     key: str,
-    calibrator: str,
+    calibrator: CalibratorName,
     sensitivity: bool,
     sensitivity_images: int,
     max_drop: float | None,
@@ -45,15 +47,40 @@ def compare(
     import_tensorflow()
     from qatkit.workflow.compare import compare
 
-    compare(
-        spec,
-        named,
-        output_dir,
-        key=key,
-        calibrator=calibrator,
-        max_drop=max_drop,
-        sensitivity_images=sensitivity_images if sensitivity else 0,
-    )
+    images = sensitivity_images if sensitivity else 0
+    result = compare(spec, named, output_dir, key=key, calibrator=calibrator, sensitivity_images=images)
+    _show(result)
+    if max_drop is not None:
+        result.check_drop(max_drop)
+
+
+def _show(result: ComparisonResult) -> None:
+    from qatkit.console import info, table
+    from qatkit.report.rows import title
+
+    classes = list(result.models[0].ap)
+    rows = [
+        [
+            row.name,
+            row.precision,
+            f"{row.map:.2f}",
+            *("n/a" if (ap := row.ap[name]) is None else f"{ap:.2f}" for name in classes),
+            f"{row.fps:.1f}",
+            f"{row.size_bytes / 1e6:.2f}",
+            f"{row.params / 1e6:.2f}",
+            f"{row.macs / 1e9:.2f}",
+        ]
+        for row in result.models
+    ]
+    table(["model", "precision", "mAP", *classes, "images/s", "MB", "M params", "G MACs"], rows)
+    for entry in result.sensitivity:
+        found = entry.found
+        if found.skip:
+            flags = " ".join(f"--skip_layers {name}" for name in found.skip)
+            info(
+                f"{title(entry.to_json())}: {found.int8_map:.2f} mAP on {found.images} images, "
+                f"{found.skip_map:.2f} with {flags}, {found.fp32_map:.2f} in FP32"
+            )
 
 
 def _named(text: str) -> tuple[str, Path]:

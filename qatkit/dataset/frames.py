@@ -56,6 +56,11 @@ class FrameTable:
         rows = slice(self.row_splits[frame], self.row_splits[frame + 1])
         return self.boxes[rows], self.class_ids[rows]
 
+    def sample(self, count: int) -> FrameTable:
+        """At most `count` frames, evenly spread."""
+        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+        return self.subset(chosen.tolist())
+
     def subset(self, frames: Sequence[int]) -> FrameTable:
         """The frames with these numbers, in this order."""
         chosen = np.asarray(frames, np.int64)

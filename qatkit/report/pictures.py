@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qatkit.analysis.differences import Sightings, differences, unmatched
+from qatkit.analysis.differences import Sightings, best_thresholds, differences, sightings, unmatched
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels
+from qatkit.detectnet.clustering import Detections
+from qatkit.evaluation.evaluate import Result
 from qatkit.report.drawing import Color, DrawnBox, draw_boxes
+from qatkit.report.rows import Row, reference_of, title
 
 LABEL: Color = (0, 200, 83)
 SAME: Color = (64, 156, 255)
@@ -25,6 +28,8 @@ _WIDTH = 480  # pixels of a panel; a page shows several side by side, so lines a
 _LINE = 2
 _TEXT = 16
 _QUALITY = 82
+
+_PICTURES = 4  # per FP32 network in the page
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,28 @@ class Gallery:
 
     reference: str
     comparisons: tuple[Comparison, ...]
+
+
+def galleries(
+    rows: Sequence[Row],
+    results: Sequence[Result],
+    detections: Sequence[Sequence[Mapping[int, Detections]]],
+    frames: FrameTable,
+    layout: ImageLayout,
+) -> list[Gallery]:
+    """For each FP32 row with INT8 rows that come from it, the images on which they differ the most.
+
+    rows: of "models"; results and detections, frame by frame, belong to them. What counts is what is at least as
+    confident as the FP32 network is where its F1 is best: in a deployment the threshold stays.
+    """
+    shown = []
+    for at, row in enumerate(rows):
+        derived = [other for other in range(len(rows)) if other != at and reference_of(rows, rows[other]) is row]
+        if derived:
+            thresholds = best_thresholds(results[at])
+            networks = [Network(title(rows[one]), sightings(detections[one], thresholds)) for one in (at, *derived)]
+            shown.append(gallery(networks[0], networks[1:], frames, layout, _PICTURES))
+    return shown
 
 
 def gallery(

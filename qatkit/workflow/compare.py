@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
 
 import qatkit
 from qatkit.analysis.sensitivity import Trials, measure
-from qatkit.console import info, table, track
+from qatkit.analysis.tensor_error import layer_errors
+from qatkit.choices import CalibratorName
+from qatkit.console import info, track
 from qatkit.dataset.calibration_images import CalibrationImages, images_from_spec
 from qatkit.dataset.frames import FrameTable
-from qatkit.dataset.images import ImageLayout
+from qatkit.dataset.images import ImageLayout, load_pixels, to_float
+from qatkit.detectnet.clustering import Detections
+from qatkit.detectnet.fit import check_fit
 from qatkit.engine.base import Engine
 from qatkit.engine.open import open_engine
-from qatkit.errors import GateError, UsageError
+from qatkit.errors import UsageError
 from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, ExportReport
 from qatkit.files import check_writable, write_json, write_text
+from qatkit.keras.batches import data_errors, evaluation_batches
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
 from qatkit.processor import this_processor
 from qatkit.report.page import render
-from qatkit.report.rows import FLOAT, title
-from qatkit.spec import Experiment, class_names
-from qatkit.workflow.analysis import galleries, load_batches, load_images, measured_layers, sample
+from qatkit.report.pictures import galleries
+from qatkit.report.result import (
+    ComparisonResult,
+    DatasetSize,
+    Environment,
+    LayerCosts,
+    LayerErrors,
+    MeasuredModel,
+)
+from qatkit.report.rows import FLOAT
+from qatkit.spec import Experiment
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
 from qatkit.workflow.export import export_recorded
 
@@ -48,17 +64,13 @@ class Candidate:
     options: ExportOptions
     exported: ExportReport
 
-    @property
-    def key(self) -> dict[str, str]:
-        return {"model": self.name, "precision": self.precision}
-
 
 @dataclass(frozen=True)
 class Run:
     """What a candidate made of the validation set. detections: frame by frame, by class index."""
 
     result: Result
-    detections: list[Any] = field(default_factory=list)
+    detections: list[Mapping[int, Detections]] = field(default_factory=list)
 
 
 def compare(
@@ -67,23 +79,22 @@ def compare(
     output: Path,
     *,
     key: str = "",
-    calibrator: str = "entropy",
-    max_drop: float | None = None,
+    calibrator: CalibratorName = "entropy",
     sensitivity_images: int = 0,
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Export every model, evaluate what was exported with ONNX Runtime, write `output/result.json`, return it.
 
     models: (name, .tlt file). A float model gives two rows, FP32 and INT8 by PTQ (calibrated on training images); a
     QAT model gives INT8 by QAT. mAP and AP are percent. `output/report.html` shows it all and why.
     sensitivity_images: on so many images every layer is tried in INT8 alone; not at all with 0.
-    Raises GateError when an INT8 row is more than `max_drop` below the best FP32 row.
+    Raises UsageError for models of one name, and for one that does not fit the spec.
     """
     check_writable(output)
     if len({name for name, _ in models}) != len(models):
         raise UsageError("two models have the same name", hint="-m NAME=PATH gives a name")
     frames = load_split(spec)
     images = images_from_spec(spec, _CALIBRATION_IMAGES)
-    loaded = [(name, open_model(path, key, spec)) for name, path in models]
+    loaded = [(name, _fitting(path, key, spec)) for name, path in models]
     candidates = [
         candidate
         for name, model in loaded
@@ -92,24 +103,26 @@ def compare(
     runs = [_run(candidate, spec, frames) for candidate in candidates]
     speeds = images_per_second([candidate.engine for candidate in candidates], images.first(1))
     quantized = [candidate for candidate in candidates if candidate.precision != FLOAT]
-    report: dict[str, Any] = {
-        "models": [_row(candidate, run.result, speed) for candidate, run, speed in zip(candidates, runs, speeds)],
-        "dataset": {"images": len(frames), "boxes": sum(frames.class_counts().values())},
-        "environment": _environment(),
-        "layers": _layers(quantized, spec, frames),
-    }
-    if sensitivity_images:
-        report["sensitivity"] = _sensitivity(quantized, spec, sample(frames, sensitivity_images))
-    write_json(output / "result.json", report)
-    _show(report, class_names(spec))
-    _write_page(report, runs, spec, frames, output / "report.html")
-    if max_drop is not None:
-        _check_drop(report["models"], max_drop)
-    return report
+    result = ComparisonResult(
+        [_row(candidate, run.result, speed) for candidate, run, speed in zip(candidates, runs, speeds)],
+        DatasetSize(len(frames), sum(frames.class_counts().values())),
+        _environment(),
+        _layers(quantized, spec, frames),
+        _costs(quantized, spec, frames.sample(sensitivity_images)) if sensitivity_images else (),
+    )
+    write_json(output / "result.json", result.to_json())
+    _write_page(result, runs, spec, frames, output / "report.html")
+    return result
+
+
+def _fitting(path: Path, key: str, spec: Experiment) -> Model:
+    model = open_model(path, key, spec)
+    check_fit(spec, model.graph.input.shape, model.classes, str(path))
+    return model
 
 
 def _candidates(
-    spec: Experiment, name: str, model: Model, output: Path, calibrator: str, images: CalibrationImages
+    spec: Experiment, name: str, model: Model, output: Path, calibrator: CalibratorName, images: CalibrationImages
 ) -> Iterator[Candidate]:
     folder = output / "models" / name
     options = ExportOptions(data_type="int8", cal_cache_file=folder / "cal.bin", calibrator=calibrator)
@@ -128,40 +141,42 @@ def _candidates(
 
 def _run(candidate: Candidate, spec: Experiment, frames: FrameTable) -> Run:
     info(f"Evaluating {candidate.name}, {candidate.precision}")
-    detections: list[Any] = []
+    detections: list[Mapping[int, Detections]] = []
     return Run(evaluate_engine(candidate.engine, spec, frames, observe=detections.append), detections)
 
 
-def _row(candidate: Candidate, result: Result, speed: float) -> dict[str, Any]:
-    return {
-        "name": candidate.name,
-        "precision": candidate.precision,
-        "engine": candidate.engine.name,
-        "map": result.map,
-        "ap": result.ap,
-        "fps": speed,
-        "size_bytes": candidate.path.stat().st_size,
-        "params": candidate.model.graph.params,
-        "macs": candidate.model.graph.macs,
-    }
+def _row(candidate: Candidate, result: Result, speed: float) -> MeasuredModel:
+    return MeasuredModel(
+        name=candidate.name,
+        precision=candidate.precision,
+        engine=candidate.engine.name,
+        map=result.map,
+        ap=result.ap,
+        fps=speed,
+        size_bytes=candidate.path.stat().st_size,
+        params=candidate.model.graph.params,
+        macs=candidate.model.graph.macs,
+    )
 
 
-def _layers(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[dict[str, Any]]:
+def _layers(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[LayerErrors]:
     """The error of every tensor of every INT8 candidate against its own float network."""
-    images = load_images(sample(frames, _LAYER_IMAGES), ImageLayout.from_spec(spec.augmentation_config.preprocessing))
-    return [
-        {
-            **candidate.key,
-            "images": len(images),
-            "tensors": measured_layers(candidate.exported.onnx, candidate.path, images),
-        }
-        for candidate in track(quantized, "Errors per layer", len(quantized))
-    ]
+    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    images = [to_float(load_pixels(path, layout))[None] for path in frames.sample(_LAYER_IMAGES).image_paths]
+    entries = []
+    for candidate in track(quantized, "Errors per layer", len(quantized)):
+        errors = layer_errors(onnx.load(candidate.exported.onnx), onnx.load(candidate.path), images)
+        entries.append(LayerErrors(candidate.name, candidate.precision, len(images), errors))
+    return entries
 
 
-def _sensitivity(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[dict[str, Any]]:
+def _costs(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[LayerCosts]:
     """What every layer of every INT8 candidate costs, on `frames`."""
-    batches = load_batches(frames, spec)
+    with data_errors():
+        batches = [
+            {key: np.asarray(value) for key, value in batch.items()}
+            for batch in evaluation_batches(frames, spec.augmentation_config, 1)
+        ]
     entries = []
     for candidate in quantized:
         info(f"Sensitivity of {candidate.name}, {candidate.precision}, on {len(frames)} images")
@@ -169,62 +184,26 @@ def _sensitivity(quantized: Sequence[Candidate], spec: Experiment, frames: Frame
         trials = Trials(candidate.model, candidate.options, candidate.exported, batches, settings)
         expected = trials.reference(open_engine(candidate.exported.onnx, spec=spec))
         found = measure(candidate.model.graph, trials.plan, expected, len(frames), trials)
-        entries.append({**candidate.key, **asdict(found)})
+        entries.append(LayerCosts(candidate.name, candidate.precision, found))
     return entries
 
 
 def _write_page(
-    report: dict[str, Any], runs: Sequence[Run], spec: Experiment, frames: FrameTable, path: Path
+    result: ComparisonResult, runs: Sequence[Run], spec: Experiment, frames: FrameTable, path: Path
 ) -> None:
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    content = result.to_json()
     results, detections = [run.result for run in runs], [run.detections for run in runs]
-    write_text(path, render(report, galleries(report["models"], results, detections, frames, layout)))
+    write_text(path, render(content, galleries(content["models"], results, detections, frames, layout)))
     info(f"written: {path}")
 
 
-def _environment() -> dict[str, Any]:
-    import onnxruntime
-
-    return {
-        "qatkit": qatkit.__version__,
-        "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        "platform": platform.platform(),
-        "processor": this_processor().name,
-        "cores": os.cpu_count(),
-    }
-
-
-def _show(report: dict[str, Any], classes: Sequence[str]) -> None:
-    rows = [
-        [
-            row["name"],
-            row["precision"],
-            f"{row['map']:.2f}",
-            *("n/a" if row["ap"][name] is None else f"{row['ap'][name]:.2f}" for name in classes),
-            f"{row['fps']:.1f}",
-            f"{row['size_bytes'] / 1e6:.2f}",
-            f"{row['params'] / 1e6:.2f}",
-            f"{row['macs'] / 1e9:.2f}",
-        ]
-        for row in report["models"]
-    ]
-    columns = ["model", "precision", "mAP", *classes, "images/s", "MB", "M params", "G MACs"]
-    table(columns, rows)
-    for entry in report.get("sensitivity", ()):
-        if entry["skip"]:
-            flags = " ".join(f"--skip_layers {name}" for name in entry["skip"])
-            info(
-                f"{title(entry)}: {entry['int8_map']:.2f} mAP on {entry['images']} images, "
-                f"{entry['skip_map']:.2f} with {flags}, {entry['fp32_map']:.2f} in FP32"
-            )
-
-
-def _check_drop(rows: Sequence[dict[str, Any]], allowed: float) -> None:
-    floats = [row["map"] for row in rows if row["precision"] == "fp32"]
-    if not floats:
-        raise UsageError("--max_drop needs a float model to compare with")
-    for row in rows:
-        drop = max(floats) - row["map"]
-        if row["precision"] != "fp32" and drop > allowed:
-            raise GateError(f"{row['name']} ({row['precision']}) is {drop:.2f} mAP below FP32, more than {allowed:g}")
+def _environment() -> Environment:
+    return Environment(
+        qatkit=qatkit.__version__,
+        python=platform.python_version(),
+        onnxruntime=onnxruntime.__version__,
+        platform=platform.platform(),
+        processor=this_processor().name,
+        cores=os.cpu_count(),
+    )

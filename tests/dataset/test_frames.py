@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from qatkit.dataset.frames import load_frames, missing_images, record_files, scan_frames
+from qatkit.dataset.frames import FrameTable, load_frames, missing_images, record_files, scan_frames
 from qatkit.dataset.tfrecord import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
@@ -218,3 +219,32 @@ def test_a_scan_looks_for_no_images_and_returns_its_warnings(folder: Path, capsy
         "training data: no objects of class dog",
     ]
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def table() -> FrameTable:
+    """Five frames; the first has one object, the last two."""
+    return FrameTable(
+        classes=("car",),
+        image_paths=tuple("abcde"),
+        sizes=np.full((5, 2), (64, 48), np.int32),
+        boxes=np.arange(3 * 4, dtype=np.float32).reshape(3, 4),
+        class_ids=np.zeros(3, np.int32),
+        source_classes=("car", "van", "bus"),
+        row_splits=np.array([0, 1, 1, 1, 1, 3]),
+        weights=np.ones(5, np.float32),
+        sources=np.zeros(5, np.int32),
+    )
+
+
+@pytest.mark.parametrize("count, names", [(1, "a"), (2, "ae"), (3, "ace"), (9, "abcde")])
+def test_samples_are_spread(table: FrameTable, count: int, names: str) -> None:
+    assert list(table.sample(count).image_paths) == list(names)
+
+
+def test_a_subset_keeps_what_belongs_together(table: FrameTable) -> None:
+    subset = table.subset([4, 1, 0])
+    assert subset.row_splits.tolist() == [0, 2, 2, 3]
+    assert subset.source_classes == ("van", "bus", "car")
+    np.testing.assert_array_equal(subset.objects(0)[0], table.objects(4)[0])
+    assert len(table.subset([])) == 0 and table.subset([]).boxes.shape == (0, 4)

@@ -12,8 +12,10 @@ import pytest
 from qatkit.errors import GateError, UsageError
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
+from qatkit.report.result import ComparisonResult, MeasuredModel
 from qatkit.spec import load_experiment
 from qatkit.workflow.compare import compare
+from tests.cli.commands import replaced
 from tests.networks import Net
 from tests.reference_network import evaluate
 from tests.report.test_page import Page
@@ -44,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(folder: Path, output: Path, *names: str, **options: Any) -> dict[str, Any]:
+def run(folder: Path, output: Path, *names: str, **options: Any) -> ComparisonResult:
     models = [(name, folder / f"{name}.tlt") for name in names]
     return compare(load_experiment(folder / "spec.txt"), models, output, **options)
 
@@ -73,18 +75,40 @@ def test_a_gate_that_closes_leaves_everything_to_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qatkit.workflow.compare._row", lambda candidate, result, speed: fallen(candidate.precision))
+    result = run(folder, tmp_path, "float")
+    result.check_drop(31.0)
     with pytest.raises(GateError, match=r"float \(int8-ptq\) is 30\.00 mAP below FP32"):
-        run(folder, tmp_path, "float", max_drop=29.0)
+        result.check_drop(29.0)
     assert "sensitivity" not in json.loads((tmp_path / "result.json").read_text())
     assert "30.00 below" in Page((tmp_path / "report.html").read_text()).text
 
 
-def fallen(precision: str) -> dict[str, Any]:
+def fallen(precision: str) -> MeasuredModel:
     value = 80.0 if precision == "fp32" else 50.0
-    row = {"name": "float", "precision": precision, "engine": "", "map": value, "ap": {"car": value}}
-    return row | {"fps": 1.0, "size_bytes": 1, "params": 1, "macs": 1}
+    return MeasuredModel("float", precision, "", value, {"car": value}, fps=1.0, size_bytes=1, params=1, macs=1)
 
 
 def test_two_models_of_one_name(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two models have the same name"):
         run(folder, tmp_path, "float", "float")
+
+
+@pytest.mark.parametrize(
+    "pairs, message",
+    [
+        ([("output_image_width: 64", "output_image_width: 128")], "takes 64x48x3 images, the spec has 128x48x3"),
+        ([('"car"', '"bus"'), ('key: "bus" value: "bus"', 'key: "car" value: "bus"')], "knows car; the spec has bus"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_spec_is_not_exported(
+    folder: Path, tmp_path: Path, pairs: list[tuple[str, str]], message: str
+) -> None:
+    (folder / "other.txt").write_text(replaced((folder / "spec.txt").read_text(), *pairs))
+    with pytest.raises(UsageError, match=f"float.tlt {message}"):
+        compare(load_experiment(folder / "other.txt"), [("float", folder / "float.tlt")], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gate_needs_something_to_compare_with(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--max_drop needs a float model"):
+        run(folder, tmp_path, "qat").check_drop(1.0)

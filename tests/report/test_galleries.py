@@ -1,4 +1,4 @@
-"""Parts of a comparison."""
+"""The images that a comparison shows, and the content of its result.json."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from qatkit.analysis.tensor_error import layer_errors
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout
 from qatkit.detectnet.clustering import Detections
 from qatkit.evaluation.evaluate import ClassResult, OperatingPoint, Result
 from qatkit.export.export import export
-from qatkit.workflow.analysis import galleries, load_images, measured_layers, sample
+from qatkit.report.pictures import galleries
+from qatkit.report.result import LayerErrors
 from tests.dataset.builders import noise, write_image
 from tests.export.test_export import QAT_TENSORS, float_model, images_of, options
 from tests.report.samples import row
@@ -42,29 +45,14 @@ def frames(tmp_path: Path) -> FrameTable:
     )
 
 
-@pytest.mark.parametrize("count, names", [(1, "a"), (2, "ae"), (3, "ace"), (9, "abcde")])
-def test_samples_are_spread(frames: FrameTable, count: int, names: str) -> None:
-    assert [Path(path).stem for path in sample(frames, count).image_paths] == list(names)
-
-
-def test_a_subset_keeps_what_belongs_together(frames: FrameTable) -> None:
-    subset = frames.subset([4, 1, 0])
-    assert subset.row_splits.tolist() == [0, 2, 2, 3]
-    assert subset.source_classes == ("van", "bus", "car")
-    np.testing.assert_array_equal(subset.objects(0)[0], frames.objects(4)[0])
-    assert len(frames.subset([])) == 0 and frames.subset([]).boxes.shape == (0, 4)
-
-
-def test_images(frames: FrameTable) -> None:
-    images = load_images(sample(frames, 2), LAYOUT)
-    assert [image.shape for image in images] == [(1, 48, 64, 3)] * 2 and images[0].dtype == np.float32
-
-
 def test_layers_are_json(tmp_path: Path) -> None:
     model = float_model()
     report = export(model, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     assert report.qdq is not None
-    rows = json.loads(json.dumps(measured_layers(report.onnx, report.qdq, [images_of(model)])))
+    errors = layer_errors(onnx.load(report.onnx), onnx.load(report.qdq), [images_of(model)])
+    entry = json.loads(json.dumps(LayerErrors("float", "int8-ptq", 1, errors).to_json()))
+    assert (entry["model"], entry["precision"], entry["images"]) == ("float", "int8-ptq", 1)
+    rows = entry["tensors"]
     assert [entry["tensor"] for entry in rows[:-2]] == QAT_TENSORS
     assert rows[1]["layer"] == "stem_relu" and rows[1]["cause"] == "" and rows[-1]["amax"] is None
 
