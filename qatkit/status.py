@@ -21,16 +21,11 @@ class StatusLog:
 
     def __init__(self, directory: Path | None) -> None:
         self._path = make_directory(directory) / "status.json" if directory else None
+        self.outcome: dict[str, Any] = {}
 
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Append a FAILURE line for whatever ends the block early, an interrupt included, and let it pass."""
-        try:
-            yield
-        except BaseException as error:
-            with suppress(EnvironmentProblem):  # the failure itself may be a full disk
-                self.write("FAILURE", _reason(error))
-            raise
+    def succeed(self, **values: Any) -> None:
+        """Give what the SUCCESS line is to hold (kpi, categorical), when the command ends."""
+        self.outcome = values
 
     def write(self, status: str, message: str = "", **values: Any) -> None:
         """Append one line. `status` is STARTED, RUNNING, SUCCESS, FAILURE or SKIPPED."""
@@ -50,6 +45,23 @@ class StatusLog:
                 file.write(json.dumps({**line, **values}) + "\n")
         except OSError as error:
             raise EnvironmentProblem(f"{self._path}: cannot write: {error.strerror}") from error
+
+
+@contextmanager
+def run(command: str, directory: Path | None) -> Iterator[StatusLog]:
+    """Around the work of a command: STARTED, then SUCCESS, or FAILURE for whatever ends it early.
+
+    An interrupt is a failure too; all errors pass on. directory: of status.json, which is not written without one.
+    """
+    log = StatusLog(directory)
+    log.write("STARTED", f"{command} started.")
+    try:
+        yield log
+    except BaseException as error:
+        with suppress(EnvironmentProblem):  # the failure itself may be a full disk
+            log.write("FAILURE", _reason(error))
+        raise
+    log.write("SUCCESS", f"{command} finished.", **log.outcome)
 
 
 def _reason(error: BaseException) -> str:

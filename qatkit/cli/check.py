@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli import options
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatkit.analysis.dataset import ClassStatistics
     from qatkit.workflow.check import CheckReport, DataReport
 
-_FILE = click.Path(path_type=Path)
 _STDOUT = "-"
 
 
 @click.command()
-@click.option("-e", "--experiment_spec", type=_FILE, help="Experiment spec (train, evaluate).")
-@click.option("-d", "--dataset_export_spec", type=_FILE, help="Conversion spec (dataset_convert).")
-@click.option("-i", "--inference_spec", type=_FILE, help="Inference spec.")
+@options.experiment_spec(required=False, help=" (train, evaluate)")
+@options.file("-d", "--dataset_export_spec", help="Conversion spec (dataset_convert).")
+@options.file("-i", "--inference_spec", help="Inference spec.")
 @click.option(
     "--json",
     "json_file",

@@ -7,26 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
     from qatkit.engine.tensorrt.plan import EngineOptions
     from qatkit.workflow.convert import Expected
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command(cls=TaoCommand)
-@click.argument("input_file", type=_FILE)
-@click.option(
-    "-e", "--engine_file", type=_FILE, default=Path("saved.engine"), show_default=True, help="Engine to write."
-)
-@click.option("-t", "--data_type", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
-@click.option("-c", "--cal_cache_file", type=_FILE, help="INT8 from a clean ONNX: its calibration cache.")
+@click.argument("input_file", type=options.FILE)
+@options.file("-e", "--engine_file", default=Path("saved.engine"), show_default=True, help="Engine to write.")
+@options.data_type("-t")
+@options.file("-c", "--cal_cache_file", help="INT8 from a clean ONNX: its calibration cache.")
 @click.option(
     "-m",
     "--max_batch_size",
-    type=click.IntRange(min=1),
+    type=options.AT_LEAST_ONE,
     default=16,
     show_default=True,
     help="Images at once, at most.",
@@ -34,9 +31,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "-p", "--profile", multiple=True, help="Batch sizes: INPUT,MIN,OPT,MAX, each as NxCxHxW; instead of -m."
 )
-@click.option("-w", "--max_workspace_size", type=int, help="Bytes of GPU memory to build with.  [default: 2 GB]")
-@click.option("-s", "--strict_type_constraints", is_flag=True, help="INT8: no FP16 where it is quicker.")
-@click.option("-u", "--dla_core", type=click.IntRange(min=0), help="Build for this deep learning accelerator.")
+@options.engine_building("-w --max_workspace_size", "-u --dla_core")
 @click.option("-d", "--input_dims", help="C,H,W of the images, to be checked.")
 @click.option("-o", "--output_nodes", help="Outputs, separated by commas, to be checked.")
 @click.option("-k", "--key", hidden=True)
@@ -50,9 +45,9 @@ def converter(**flags: Any) -> None:
     from qatkit.console import info
     from qatkit.workflow.convert import convert
 
-    options, expected = _parse(flags)
+    building, expected = _parse(flags)
     engine = flags["engine_file"]
-    sidecar = convert(flags["input_file"], engine, options, cache=flags["cal_cache_file"], expected=expected)
+    sidecar = convert(flags["input_file"], engine, building, cache=flags["cal_cache_file"], expected=expected)
     info(
         f"written: {engine} ({engine.stat().st_size / 1e6:.2f} MB, {sidecar.precision}, TensorRT {sidecar.tensorrt})"
     )
@@ -60,7 +55,7 @@ def converter(**flags: Any) -> None:
 
 def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     """What to build, and what the network must be. Raises UsageError for flags that make no sense."""
-    from qatkit.engine.tensorrt.plan import DEFAULT_WORKSPACE, BatchProfile, EngineOptions
+    from qatkit.engine.tensorrt.plan import BatchProfile
     from qatkit.workflow.convert import Expected, parse_dims, parse_profile
 
     largest, core = flags["max_batch_size"], flags["dla_core"]
@@ -71,12 +66,4 @@ def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     for text in flags["profile"]:
         name, batch, dims = parse_profile(text)
         expected.append(Expected(dims, name))
-    workspace = flags["max_workspace_size"]
-    options = EngineOptions(
-        data_type=flags["data_type"],
-        workspace=DEFAULT_WORKSPACE if workspace is None else workspace,
-        batch=batch,
-        dla_core=core,
-        strict=flags["strict_type_constraints"],
-    )
-    return options, expected
+    return options.engine_options(flags, batch), expected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
@@ -14,35 +15,18 @@ if TYPE_CHECKING:
 
 
 @click.command(name="dataset_convert", cls=TaoCommand)
-@click.option(
-    "-d",
-    "--dataset_export_spec",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Conversion spec (kitti_config or coco_config).",
-)
-@click.option(
-    "-o",
-    "--output_filename",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder and prefix of the record files.",
-)
+@options.file("-d", "--dataset_export_spec", required=True, help="Conversion spec (kitti_config or coco_config).")
+@options.file("-o", "--output_filename", required=True, help="Folder and prefix of the record files.")
 @click.option(
     "-f", "--validation_fold", type=click.IntRange(min=0), help="Fold that sample_modifier_config leaves alone."
 )
-@click.option(
-    "-r",
-    "--results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for status.json.",
-)
+@options.results_dir("-r", "--results_dir")
 @click.option(
     "--tao_split",
     is_flag=True,
     help='Partition mode "random": validate on the first images by name, as TAO does, not on random ones.',
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show every object that is left out.")
+@options.verbose("Show every object that is left out.")
 def dataset_convert(
     dataset_export_spec: Path,
     output_filename: Path,
@@ -55,26 +39,16 @@ def dataset_convert(
 
     Nothing is written unless every label and image can be read.
     """
-    from qatkit.dataset.convert import convert
-    from qatkit.errors import QatkitError
-    from qatkit.spec import load_dataset_export
-    from qatkit.status import StatusLog
+    from qatkit.workflow.dataset_convert import convert_dataset
 
-    status = StatusLog(results_dir)
-    status.write("STARTED", "dataset_convert")
-    try:
-        spec = load_dataset_export(dataset_export_spec)
-        report = convert(spec, output_filename, validation_fold=validation_fold, tao_split=tao_split)
-    except QatkitError as error:
-        status.write("FAILURE", str(error))
-        raise
-    _show(report, verbose=verbose)
-    status.write(
-        "SUCCESS",
-        "dataset_convert",
-        kpi={"num_images": report.images},
-        categorical={"num_objects": dict(report.objects)},
+    report = convert_dataset(
+        dataset_export_spec,
+        output_filename,
+        validation_fold=validation_fold,
+        tao_split=tao_split,
+        results_dir=results_dir,
     )
+    _show(report, verbose=verbose)
 
 
 def _show(report: ConvertReport, *, verbose: bool) -> None:

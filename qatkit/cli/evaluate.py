@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
-    from qatkit.detectnet.clustering import Compat
-    from qatkit.engine.base import Engine
     from qatkit.engine.int8.report import Int8Report
-    from qatkit.evaluation.evaluate import Result
-
-_FILE = click.Path(path_type=Path)
+    from qatkit.workflow.evaluate import Evaluation
 
 
 @click.command(cls=TaoCommand)
-@click.option("-e", "--experiment_spec", type=_FILE, required=True, help="Experiment spec: data, clustering, metric.")
-@click.option("-m", "--model_path", type=_FILE, required=True, help="Model: .tlt, .onnx or .engine.")
-@click.option("-k", "--key", default="", help="Pass-phrase of an encrypted .tlt.")
-@click.option("--cal_cache_file", type=_FILE, help="Calibration cache: evaluate the float .onnx as INT8 with it.")
+@options.experiment_spec(help=": data, clustering, metric")
+@options.model("--model_path", required=True, help=": .tlt, .onnx or .engine")
+@options.key
+@options.cal_cache_file
 @click.option("--use_training_set", is_flag=True, help="Evaluate on the training data.")
-@click.option("--json", "json_file", type=_FILE, help="Write the result to this file too.")
+@options.file("--json", "json_file", help="Write the result to this file too.")
 @click.option("--min_map", type=click.FloatRange(0, 100), help="Exit with 7 when mAP (percent) is below this.")
-@click.option("--tao_compat", is_flag=True, help="TAO's own formulas and defects, to compare with its numbers.")
-@click.option("-r", "--results_dir", type=_FILE, help="Folder for status.json.")
+@options.tao_compat("TAO's own formulas and defects, to compare with its numbers.")
+@options.results_dir("-r", "--results_dir")
 @click.option(
     "-f", "--framework", type=click.Choice(["tlt", "tensorrt"]), hidden=True, help="Told by the file's ending."
 )
 @click.option("-i", "--image_dir", hidden=True)
 @click.option("-l", "--label_dir", hidden=True)
-@click.option("-b", "--batch_size", type=click.IntRange(min=1), help="Images per batch; default: that of the spec.")
-@click.option("-v", "--verbose", is_flag=True, help="Name every tensor without a scale and every float layer.")
+@options.batch_size
+@options.verbose("Tell by what it is evaluated; name every tensor without a scale and every float layer.")
 def evaluate(
     experiment_spec: Path,
     model_path: Path,
@@ -57,49 +53,36 @@ def evaluate(
     A QAT .tlt runs with its fake quantization, a Q/DQ .onnx and a float .onnx with a calibration cache in INT8. Of
     those it tells how many convolutions integer operations compute, and what the scales leave in float.
     """
-    from qatkit.engine.open import check_model, int8_report, is_tensorrt, open_engine
-    from qatkit.errors import GateError
-    from qatkit.files import check_writable, write_json
-    from qatkit.keras.startup import import_tensorflow
-    from qatkit.spec import load_experiment
-    from qatkit.status import StatusLog
+    from qatkit.engine.open import is_tensorrt
+    from qatkit.workflow.evaluate import evaluate_model
 
-    spec = load_experiment(experiment_spec)
     for flag, given in (("--image_dir", image_dir), ("--label_dir", label_dir)):
         if given is not None:
             no_effect(flag, "the spec names images and labels, as in TAO")
     if framework is not None and (framework == "tensorrt") != is_tensorrt(model_path):
         no_effect(f"--framework {framework}", f"the ending of {model_path.name} decides")
-    if json_file is not None:
-        check_writable(json_file.absolute().parent)
-    status = StatusLog(results_dir)
-    status.write("STARTED", "Evaluation started.")
-    with status.failures():
-        check_model(model_path, cal_cache_file)
-        import_tensorflow()
-        from qatkit.workflow.evaluate import evaluate_engine, load_split
-
-        engine = open_engine(model_path, key, cal_cache=cal_cache_file, spec=spec)
-        frames = load_split(spec, training_set=use_training_set)
-        compat: Compat = "tao-evaluate" if tao_compat else "none"
-        result = evaluate_engine(engine, spec, frames, batch_size=batch_size or 0, compat=compat)
-    _show(result, engine)
-    values = {"model": str(model_path), "engine": engine.name, "precision": engine.precision, **result.to_json()}
-    if (report := int8_report(engine)) is not None:
-        values["int8"] = asdict(report)
-        _show_int8(report, cached=cal_cache_file is not None, verbose=verbose)
-    if json_file is not None:
-        write_json(json_file, values)
-    status.write(
-        "SUCCESS", kpi={"mean average precision": round(result.map, 4)}, categorical={"average_precision": result.ap}
+    found = evaluate_model(
+        experiment_spec,
+        model_path,
+        key=key,
+        cal_cache=cal_cache_file,
+        training_set=use_training_set,
+        batch_size=batch_size or 0,
+        compat="tao-evaluate" if tao_compat else "none",
+        json_file=json_file,
+        results_dir=results_dir,
     )
-    if min_map is not None and result.map < min_map:
-        raise GateError(f"mAP is {result.map:.2f}, below --min_map {min_map:g}")
+    _show(found, verbose=verbose)
+    if found.int8 is not None:
+        _show_int8(found.int8, cached=cal_cache_file is not None, verbose=verbose)
+    if min_map is not None:
+        found.check_map(min_map)
 
 
-def _show(result: Result, engine: Engine) -> None:
+def _show(found: Evaluation, *, verbose: bool) -> None:
     from qatkit.console import info, table
 
+    result, settings = found.result, found.settings
     rows = [
         [
             item.name,
@@ -110,7 +93,10 @@ def _show(result: Result, engine: Engine) -> None:
         ]
         for item in result.classes
     ]
-    info(f"{result.frames} images, {engine.name}, {engine.precision}")
+    if verbose:
+        for name, clustering, criteria in zip(settings.classes, settings.clustering, settings.criteria):
+            info(f"{name}: {clustering}, {criteria}")
+    info(f"{result.frames} images, {found.engine}, {found.precision}")
     table(["class name", "AP (%)", "objects", "detections", "best threshold", "F1 there"], rows)
     speed = "" if result.fps is None else f", {result.fps:.1f} images/s in the network alone"
     info(f"Mean average precision (in %): {result.map:.4f}{speed}")

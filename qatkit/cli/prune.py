@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qatkit.choices import Criterion, Normalizer
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
@@ -17,29 +19,27 @@ _GPU_CHANNELS = 32
 
 
 @click.command(cls=TaoCommand)
-@click.option("-m", "--model", type=click.Path(path_type=Path), required=True, help="Model: .tlt, or TAO's .hdf5.")
-@click.option("-o", "--output_file", type=click.Path(path_type=Path), required=True, help="File of the pruned model.")
-@click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
-@click.option(
+@options.model(required=True, help=": .tlt, or TAO's .hdf5")
+@options.file("-o", "--output_file", required=True, help="File of the pruned model.")
+@options.key
+@options.choice(
     "-n",
     "--normalizer",
-    type=click.Choice(["max", "L2"]),
+    values=Normalizer,
     default="max",
-    show_default=True,
     help="What filter norms are related to: the layer's largest, or all of them.",
 )
-@click.option(
+@options.choice(
     "-eq",
     "--equalization_criterion",
-    type=click.Choice(["union", "intersection", "arithmetic_mean", "geometric_mean"]),
+    values=Criterion,
     default="union",
-    show_default=True,
     help="How the norms of layers that are added are merged.",
 )
 @click.option(
     "-pg",
     "--pruning_granularity",
-    type=click.IntRange(min=1),
+    type=options.AT_LEAST_ONE,
     default=8,
     show_default=True,
     help="Filters stay in multiples of this; 32 where INT8 on a GPU is the target.",
@@ -58,20 +58,20 @@ _GPU_CHANNELS = 32
 @click.option(
     "-nf",
     "--min_num_filters",
-    type=click.IntRange(min=1),
+    type=options.AT_LEAST_ONE,
     default=16,
     show_default=True,
     help="No layer gets smaller than this.",
 )
 @click.option("-el", "--excluded_layers", multiple=True, help="Layers whose filters all stay: one or more names.")
-@click.option("--results_dir", type=click.Path(path_type=Path), help="Folder for status.json.")
-@click.option("-v", "--verbose", is_flag=True, help="List the filters that stay.")
+@options.results_dir()
+@options.verbose("List the filters that stay.")
 def prune(
     model: Path,
     output_file: Path,
     key: str,
-    normalizer: str,
-    equalization_criterion: str,
+    normalizer: Normalizer,
+    equalization_criterion: Criterion,
     pruning_granularity: int,
     pruning_threshold: float | None,
     target_ratio: float | None,
@@ -92,8 +92,8 @@ def prune(
     if pruning_threshold is not None and target_ratio is not None:
         raise UsageError("-pth and --target_ratio exclude each other", hint="the ratio finds the threshold")
     options = PruneOptions(
-        normalizer=normalizer,  # type: ignore[arg-type]
-        criterion=equalization_criterion,  # type: ignore[arg-type]
+        normalizer=normalizer,
+        criterion=equalization_criterion,
         granularity=pruning_granularity,
         min_num_filters=min_num_filters,
         threshold=PruneOptions.threshold if pruning_threshold is None else pruning_threshold,

@@ -3,68 +3,59 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, CalibratorName, Placement, WantedPrecision
+from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
+
+_FRACTION = click.FloatRange(0, 1)
 
 
 @click.command(cls=TaoCommand)
-@click.option("-e", "--experiment_spec_file", type=click.Path(path_type=Path), required=True, help="Experiment spec.")
-@click.option("-r", "--results_dir", type=click.Path(path_type=Path), required=True, help="Folder for all results.")
-@click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
+@options.experiment_spec("--experiment_spec_file", help="")
+@options.file("-r", "--results_dir", required=True, help="Folder for all results.")
+@options.key
 @click.option("-n", "--model_name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt")
 @click.option("--gpus", type=int, default=1, show_default=True, help="GPUs to train on; without any, the CPU.")
 @click.option("--use_amp", is_flag=True, help="The same as --precision mixed.")
-@click.option(
+@options.choice(
     "--precision",
-    type=click.Choice(["auto", "float32", "mixed"]),
+    values=WantedPrecision,
     help="Float trainings: mixed computes in bfloat16, auto where that is quicker. Default: the spec's.",
 )
 @click.option("--enable_determinism", is_flag=True, help="Only operations that give the same bits every time.")
 @click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
-@click.option(
-    "--qat_calibrator",
-    default="entropy",
-    show_default=True,
-    help="QAT: what the ranges start from: entropy, minmax, percentile or mse.",
-)
+@options.calibrator("--qat_calibrator", help="QAT: what the ranges start from.")
 @click.option(
     "--qat_ema_decay",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.999,
+    default=EMA_DECAY,
     show_default=True,
     help="QAT: decay of the moving average of the ranges, which follow the largest values of each batch.",
 )
 @click.option(
     "--qat_freeze_from",
-    type=click.FloatRange(0, 1),
-    default=0.7,
+    type=_FRACTION,
+    default=FROZEN_FROM,
     show_default=True,
     help="QAT: fraction of the training after which ranges and batch-norm statistics are frozen.",
 )
-@click.option(
-    "--qdq_placement",
-    type=click.Choice(["tensorrt", "tao"]),
-    default="tensorrt",
-    show_default=True,
-    help="QAT: which tensors are quantized; tao: with TAO's arithmetic too.",
-)
-@click.option("--skip_layers", multiple=True, help="QAT: layers that stay float (may be repeated).")
-@click.option(
+@options.placement("QAT: which tensors are quantized; tao: with TAO's arithmetic too.")
+@options.skip_layers("QAT")
+@options.file(
     "--teacher",
-    type=click.Path(path_type=Path),
     help="Model whose outputs are learned beside the labels (distillation), such as the float one of a QAT run.",
 )
 @click.option(
     "--teacher_weight",
-    type=click.FloatRange(0, 1),
-    default=0.5,
+    type=_FRACTION,
+    default=TEACHER_WEIGHT,
     show_default=True,
     help="Share of the teacher in the cost; the labels have the rest.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="More output.")
+@options.verbose("Tell what was decided: effective spec values, objects per class, which tensors are quantized.")
 def train(
     experiment_spec_file: Path,
     results_dir: Path,
@@ -72,13 +63,13 @@ def train(
     model_name: str,
     gpus: int,
     use_amp: bool,
-    precision: Literal["auto", "float32", "mixed"] | None,
+    precision: WantedPrecision | None,
     enable_determinism: bool,
     restart: bool,
-    qat_calibrator: str,
+    qat_calibrator: CalibratorName,
     qat_ema_decay: float,
     qat_freeze_from: float,
-    qdq_placement: Literal["tensorrt", "tao"],
+    qdq_placement: Placement,
     skip_layers: tuple[str, ...],
     teacher: Path | None,
     teacher_weight: float,
@@ -98,7 +89,8 @@ def train(
         raise UsageError(f"--use_amp and --precision {precision} say different things", hint="give one of them")
     spec = load_experiment(experiment_spec_file)  # before TensorFlow: a spec error need not wait for it
     import_tensorflow()
-    from qatkit.workflow.train import TrainOptions, train
+    from qatkit.training.options import TrainOptions
+    from qatkit.workflow.train import train
 
     path = train(
         spec,
@@ -117,6 +109,7 @@ def train(
             skip_layers=skip_layers,
             teacher=teacher,
             teacher_weight=teacher_weight,
+            verbose=verbose,
         ),
     )
     info(f"Model written to {path}")

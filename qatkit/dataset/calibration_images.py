@@ -208,8 +208,8 @@ def calibration_images(
     return images
 
 
-def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, validation: bool = False) -> None:
-    """Write training images of `spec`, or validation images, to a TensorFile.
+def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, validation: bool = False) -> ImageFiles:
+    """Write training images of `spec`, or validation images, to a TensorFile; returns those that were written.
 
     Batches have `batch_size_per_gpu` images, drawn with the spec's seed, without augmentation. max_batches: -1 = all
     that can be filled. Raises UsageError when `path` exists or there are not as many, DataError when there is none.
@@ -224,7 +224,9 @@ def make_tensorfile(spec: Experiment, path: Path, max_batches: int = -1, *, vali
     if max_batches > available:
         raise UsageError(f"--max_batches {max_batches}: there are {available} batches of {size} images")
     chosen = available if max_batches < 0 else max_batches
-    _write(path, replace(images, paths=images.paths[: chosen * size]), size)
+    images = replace(images, paths=images.paths[: chosen * size])
+    _write(path, images, size)
+    return images
 
 
 def _write(path: Path, images: ImageFiles, batch_size: int) -> None:

@@ -12,16 +12,20 @@ same choice whatever else the machine does. The table of reasons:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
 
+from qatkit.choices import WantedPrecision
 from qatkit.console import info, warn
+from qatkit.errors import UsageError
 from qatkit.processor import Processor, this_processor
+from qatkit.spec import Experiment, ModelConfig
+from qatkit.training.devices import sum_of
 
 Precision = Literal["float32", "mixed"]
-Wanted = Literal["auto", "float32", "mixed"]
 
 _WORDS = {"float32": "float32", "mixed": "mixed precision (bfloat16)"}
 _FIRST_GPU = (8, 0)
@@ -84,7 +88,9 @@ def _on_processor(processor: Processor, onednn: bool) -> Quickest:
     return Quickest("mixed", f"{name} has instructions for bfloat16")
 
 
-def choose(wanted: Wanted, best: Quickest, kept: Precision | None = None, asked_by: str = "--use_amp") -> Precision:
+def choose(
+    wanted: WantedPrecision, best: Quickest, kept: Precision | None = None, asked_by: str = "--use_amp"
+) -> Precision:
     """What to train in, with a line that says so and why; a warning where mixed precision was asked for in vain.
 
     kept: the precision of the checkpoint that is continued; "auto" stays with it. asked_by: who wants it mixed.
@@ -99,3 +105,38 @@ def choose(wanted: Wanted, best: Quickest, kept: Precision | None = None, asked_
     other = "" if kept == best.precision else f", though {_WORDS[best.precision]} is quicker here ({best.reason})"
     info(f"Training in {_WORDS[kept]}, as the checkpoint that is continued{other}.")
     return kept
+
+
+def of_training(
+    spec: Experiment,
+    asked: WantedPrecision | None,
+    gpus: int,
+    strategy: tf.distribute.Strategy,
+    kept: Callable[[], Precision | None],
+) -> Precision:
+    """What to train the network of `spec` in. asked: by a flag. kept: as in `choose`, looked up where it matters.
+
+    bfloat16 has float32's range, so that nothing has to be scaled (`cost_scaling`) as with float16. Raises UsageError
+    for quantization-aware training, whose codes float32 alone computes, where anything asks for mixed precision.
+    """
+    half = spec.model_config.training_precision.backend_floatx == ModelConfig.TrainingPrecision.FLOAT16
+    wanted = asked or ("mixed" if half else "float32")
+    if spec.training_config.enable_qat:
+        if wanted == "mixed":
+            raise UsageError(
+                "quantization-aware training runs in float32", hint="leave out --use_amp, and FLOAT16 in the spec"
+            )
+        return "float32"
+    if wanted == "float32":
+        return wanted
+    asked_by = "--use_amp" if asked else "training_precision FLOAT16 in the spec"
+    return choose(wanted, _quickest_of_all(gpus, strategy), kept(), asked_by)
+
+
+def _quickest_of_all(gpus: int, strategy: tf.distribute.Strategy) -> Quickest:
+    """What is quicker on every machine of the training."""
+    best = quickest(this_machine(gpus))
+    machines = sum_of(strategy, best.precision == "mixed")
+    if best.precision == "mixed" and machines < strategy.num_replicas_in_sync:
+        return Quickest("float32", "not all machines of this training are quick in bfloat16")
+    return best

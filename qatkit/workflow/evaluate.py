@@ -3,17 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from qatkit import status
 from qatkit.console import track
 from qatkit.dataset.frames import FrameTable, load_frames
 from qatkit.detectnet.clustering import Compat
+from qatkit.detectnet.fit import check_fit
 from qatkit.engine.base import Engine
-from qatkit.errors import UsageError
+from qatkit.engine.open import check_model, int8_report, open_engine
+from qatkit.errors import GateError
 from qatkit.evaluation.evaluate import EvaluationSettings, Observe, Result, evaluate
-from qatkit.keras.batches import data_errors, evaluation_batches
-from qatkit.spec import Experiment, class_names
+from qatkit.files import check_writable, write_json
+from qatkit.spec import Experiment, class_names, load_experiment
+
+if TYPE_CHECKING:
+    from qatkit.engine.int8.report import Int8Report
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model file is worth. settings: by what. int8: what of it runs in INT8, None for a float network."""
+
+    model: Path
+    engine: str
+    precision: str
+    result: Result
+    settings: EvaluationSettings
+    int8: Int8Report | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the settings as JSON values."""
+        values = {"model": str(self.model), "engine": self.engine, "precision": self.precision}
+        return values | self.result.to_json() | ({} if self.int8 is None else {"int8": asdict(self.int8)})
+
+    def check_map(self, least: float) -> None:
+        """Raise GateError where the mAP, percent, is below `least`."""
+        if self.result.map < least:
+            raise GateError(f"mAP is {self.result.map:.2f}, below --min_map {least:g}")
+
+
+def evaluate_model(
+    spec: Path,
+    model: Path,
+    *,
+    key: str = "",
+    cal_cache: Path | None = None,
+    training_set: bool = False,
+    batch_size: int = 0,
+    compat: Compat = "none",
+    json_file: Path | None = None,
+    results_dir: Path | None = None,
+) -> Evaluation:
+    """Evaluate a model file on the data of the spec file `spec`; write the result to `json_file` too.
+
+    cal_cache: with a float ONNX, which then runs as INT8. batch_size 0 = that of the spec. results_dir: where
+    status.json goes.
+    """
+    if json_file is not None:
+        check_writable(json_file.absolute().parent)
+    with status.run("evaluate", results_dir) as log:
+        experiment = load_experiment(spec)
+        check_model(model, cal_cache)
+        _quiet_tensorflow()
+        engine = open_engine(model, key, cal_cache=cal_cache, spec=experiment)
+        frames = load_split(experiment, training_set=training_set)
+        result = evaluate_engine(engine, experiment, frames, batch_size=batch_size, compat=compat)
+        settings = settings_of(experiment, engine, compat=compat)
+        found = Evaluation(model, engine.name, engine.precision, result, settings, int8_report(engine))
+        if json_file is not None:
+            write_json(json_file, found.to_json())
+        kpi = {"mean average precision": round(result.map, 4)}
+        log.succeed(kpi=kpi, categorical={"average_precision": result.ap})
+    return found
+
+
+def _quiet_tensorflow() -> None:
+    from qatkit.keras.startup import import_tensorflow
+
+    import_tensorflow()
 
 
 def load_split(spec: Experiment, *, training_set: bool = False) -> FrameTable:
@@ -35,7 +105,9 @@ def evaluate_engine(
 
     Raises UsageError when classes or image size of the network are not those of the spec.
     """
-    check_fit(engine, spec)
+    from qatkit.keras.batches import data_errors
+
+    check_fit(spec, engine.info.input_shape, engine.info.classes)
     size = batch_size or spec.training_config.batch_size_per_gpu
     with data_errors():
         return evaluate(engine.predict, _shown(frames, spec, size), settings_of(spec, engine, compat=compat), observe)
@@ -48,22 +120,7 @@ def settings_of(spec: Experiment, engine: Engine, *, compat: Compat = "none") ->
 
 
 def _shown(frames: FrameTable, spec: Experiment, batch_size: int) -> Iterator[dict[str, Any]]:
+    from qatkit.keras.batches import evaluation_batches
+
     batches = evaluation_batches(frames, spec.augmentation_config, batch_size)
     return track(batches, "Evaluation", -(-len(frames) // batch_size))
-
-
-def check_fit(engine: Engine, spec: Experiment) -> None:
-    """Raise UsageError when the network is not for the classes and images of `spec`."""
-    image = spec.augmentation_config.preprocessing
-    wanted = (image.output_image_height, image.output_image_width, image.output_image_channel)
-    if engine.info.input_shape != wanted:
-        height, width, channels = engine.info.input_shape
-        raise UsageError(
-            f"the model takes {width}x{height}x{channels} images, the spec has {wanted[1]}x{wanted[0]}x{wanted[2]}",
-            hint="augmentation_config.preprocessing.output_image_*",
-        )
-    if engine.info.classes != tuple(class_names(spec)):
-        raise UsageError(
-            f"the model knows {', '.join(engine.info.classes)}; the spec has {', '.join(class_names(spec))}",
-            hint="cost_function_config.target_classes, in the same order",
-        )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qatkit import status
 from qatkit.console import info, warn
-from qatkit.errors import QatkitError, UsageError
+from qatkit.errors import UsageError
 from qatkit.files import check_writable
 from qatkit.model.file import Model, save_model
 from qatkit.model.pretrained import read_model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
-from qatkit.status import StatusLog
 
 
 def prune_model(
@@ -28,19 +28,14 @@ def prune_model(
     target_ratio: instead of the threshold in `options`, the smallest one that leaves at most this part of the
     parameters. results_dir: where status.json goes. The pruned model is encrypted with the same key, if there is one.
     """
-    status = StatusLog(results_dir)
-    status.write("STARTED", "Pruning started.")
-    try:
+    with status.run("prune", results_dir) as log:
         if output.is_dir():
             raise UsageError(f"-o {output}: this is a folder", hint="give the name of the pruned model's file")
         check_writable(output.absolute().parent)
         model = read_model(source, key or None)
         result = _pruned(model, options, target_ratio)
         save_model(output, replace(model, graph=result.graph, pruned=True), key or None)
-    except QatkitError as error:
-        status.write("FAILURE", str(error))
-        raise
-    status.write("SUCCESS", "Pruning finished.", kpi=_kpi(result, output))
+        log.succeed(kpi=_kpi(result, output))
     return result
 
 

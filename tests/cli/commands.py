@@ -47,7 +47,7 @@ def succeed(*arguments: object) -> Outcome:
 def start(*arguments: object) -> subprocess.Popen[str]:
     """Start a command in a process of its own, where signals can reach it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "qatkit.cli", *(str(argument) for argument in arguments)],
+        [sys.executable, "-m", "qatkit", *(str(argument) for argument in arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

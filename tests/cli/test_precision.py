@@ -30,7 +30,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train in the same folder on a machine."""
 
     def run(machine: Machine, spec: Path, *flags: object) -> Outcome:
-        monkeypatch.setattr("qatkit.workflow.train.this_machine", lambda gpus: machine)
+        monkeypatch.setattr("qatkit.training.precision.this_machine", lambda gpus: machine)
         return qatkit("train", "-e", spec, "-r", tmp_path / "results", *flags)
 
     return run

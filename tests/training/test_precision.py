@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from qatkit.choices import WantedPrecision
 from qatkit.processor import Processor
-from qatkit.training.precision import Machine, Precision, Quickest, Wanted, choose, quickest, this_machine
+from qatkit.training.precision import Machine, Precision, Quickest, choose, quickest, this_machine
 
 FLAGS = frozenset({"sse2", "avx2"})
 AVX2 = Processor("EPYC 7003", FLAGS)
@@ -64,7 +65,7 @@ SLOW, QUICK = Quickest("float32", "EPYC has none"), Quickest("mixed", "AMX")
     ],
 )
 def test_choice(
-    wanted: Wanted,
+    wanted: WantedPrecision,
     best: Quickest,
     kept: Precision | None,
     precision: Precision,

@@ -1,4 +1,4 @@
-"""`python -m qatkit.cli`."""
+"""`python -m qatkit`."""
 
 from qatkit.cli import main
 

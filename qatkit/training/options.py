@@ -1,0 +1,37 @@
+"""What a training can be told beside its spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, CalibratorName, Placement, WantedPrecision
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The flags of `qatkit train`.
+
+    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine.
+    calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
+    the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
+    after which ranges and batch-norm statistics are frozen.
+    teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
+    verbose: tell what was decided too: the effective spec, the data, the quantization plan.
+    """
+
+    results: Path
+    key: str = ""
+    name: str = "model"
+    gpus: int = 1
+    precision: WantedPrecision | None = None
+    deterministic: bool = False
+    restart: bool = False
+    calibrator: CalibratorName = "entropy"
+    ema_decay: float = EMA_DECAY
+    frozen_from: float = FROZEN_FROM
+    placement: Placement = "tensorrt"
+    skip_layers: tuple[str, ...] = ()
+    teacher: Path | None = None
+    teacher_weight: float = TEACHER_WEIGHT
+    verbose: bool = False

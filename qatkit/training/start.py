@@ -1,0 +1,89 @@
+"""What a training starts from, what it learns from beside the labels, and by what it is known again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qatkit.console import info
+from qatkit.detectnet.fit import check_fit, input_shape
+from qatkit.detectnet.labels import Labels
+from qatkit.errors import UsageError
+from qatkit.files import sha256
+from qatkit.graph.build import block_of, build
+from qatkit.graph.nodes import CONVOLUTIONS, Graph
+from qatkit.model.file import Model
+from qatkit.model.pretrained import load_backbone, read_model
+from qatkit.spec import Experiment, class_names, to_text
+from qatkit.training import checkpoint
+from qatkit.training.options import TrainOptions
+from qatkit.training.precision import Precision
+
+
+def starting_model(spec: Experiment, key: str) -> Model:
+    """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights.
+
+    Raises ModelError for a file that cannot be read, UsageError for a model that does not fit the spec.
+    """
+    config, labels = spec.model_config, Labels.from_spec(spec)
+    if config.load_graph:
+        return _fitting_model(spec, Path(config.pretrained_model_file), key)
+    graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
+    if config.pretrained_model_file:
+        graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
+        info(report.summary())
+    return Model(graph, labels.classes, labels.box_scale, labels.box_offset)
+
+
+def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Model:
+    """The model in a file. Raises UsageError when its outputs mean something else than those of `student`."""
+    teacher = _fitting_model(spec, path, key)
+    grids = [graph.shape(graph.outputs[0])[:2] for graph in (teacher.graph, student)]
+    if grids[0] != grids[1]:
+        raise UsageError(f"{path}: its grid has {grids[0]} rows and columns, that of the network {grids[1]}")
+    if teacher.labels != Labels.from_spec(spec):
+        raise UsageError(f"{path}: its boxes have another scale or offset", hint="model_config.objective_set.bbox")
+    return teacher
+
+
+def _fitting_model(spec: Experiment, path: Path, key: str) -> Model:
+    model = read_model(path, key or None, class_names(spec))
+    check_fit(spec, model.graph.input.shape, model.classes, str(path))
+    return model
+
+
+def frozen_layers(spec: Experiment, graph: Graph) -> set[str]:
+    """Names of the convolutions in the blocks that the spec freezes."""
+    config = spec.model_config
+    blocks = {int(block) for block in config.freeze_blocks}
+    if not blocks or config.load_graph:
+        return set()
+    convolutions = (node.name for node in graph.nodes if isinstance(node, CONVOLUTIONS))
+    return {name for name in convolutions if block_of(name, config.arch) in blocks}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """By what a training is known again. images: of training. replicas: devices that train, of all machines."""
+
+    spec: Experiment
+    options: TrainOptions
+    images: int
+    replicas: int
+
+    def fingerprint(self, precision: Precision) -> str:
+        """A checkpoint is continued only by a run that would have written it."""
+        options, start = self.options, self.spec.model_config.pretrained_model_file
+        facts: list[object] = [to_text(self.spec), self.images, self.replicas, precision == "mixed"]
+        if self.spec.training_config.enable_qat:
+            facts += [options.calibrator, options.ema_decay, options.frozen_from]
+            facts += [options.placement, options.skip_layers]
+        if options.teacher is not None:
+            facts += [sha256(options.teacher), options.teacher_weight]
+        return checkpoint.fingerprint(*facts, sha256(Path(start)) if start else "")
+
+    def kept_precision(self) -> Precision | None:
+        """That of the checkpoint which is continued; None without one."""
+        run = None if self.options.restart else checkpoint.run_of(self.options.results)
+        kinds: tuple[Precision, ...] = ("float32", "mixed")
+        return next((kind for kind in kinds if run == self.fingerprint(kind)), None)
