@@ -166,12 +166,12 @@ def images_from_spec(
 def images_from_tensorfile(model: Model, path: Path, count: int, batch_size: int = _BATCH_SIZE) -> StoredImages:
     """Images of a TensorFile, as they stand there, in its batches or in smaller ones of `batch_size`.
 
-    Raises DataError when they are not of the network's size.
+    Raises UsageError when they are not of the network's size.
     """
     file = open_tensorfile(path)
     if file.image_shape != model.graph.input.shape:
         found, wanted = _size(file.image_shape), _size(model.graph.input.shape)
-        raise DataError(f"{path}: its images are {found}, the model takes {wanted}")
+        raise UsageError(f"{path}: its images are {found}, the model takes {wanted}")
     return StoredImages(file, count, min(batch_size, file.batch_sizes[0]))
 
 

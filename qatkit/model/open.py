@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from qatkit.errors import ModelError
+from qatkit.errors import UsageError
 from qatkit.model.file import Model
 from qatkit.model.pretrained import read_model
 from qatkit.spec import Experiment, class_names
@@ -15,14 +15,14 @@ def open_model(path: Path, key: str = "", spec: Experiment | None = None) -> Mod
     """The model in a `.tlt` or `.hdf5` file.
 
     A TAO file names no classes and no box encoding: a model from one, also one that was pruned since, takes them from
-    `spec`, if there is one. Raises ModelError when that has another number of classes.
+    `spec`, if there is one. Raises UsageError when that has another number of classes.
     """
     model = read_model(path, key or None)
     if spec is None or not model.labels.are_unnamed:
         return model
     names, bbox = class_names(spec), spec.model_config.objective_set.bbox
     if len(names) != len(model.classes):
-        raise ModelError(
+        raise UsageError(
             f"{path}: the network has {len(model.classes)} classes, the spec {len(names)} ({', '.join(names)})",
             hint="cost_function_config.target_classes, in the order of the training",
         )

@@ -13,8 +13,9 @@ from qatkit.files import sha256
 from qatkit.graph.build import block_of, build
 from qatkit.graph.nodes import CONVOLUTIONS, Graph
 from qatkit.model.file import Model
-from qatkit.model.pretrained import load_backbone, read_model
-from qatkit.spec import Experiment, class_names, to_text
+from qatkit.model.open import open_model
+from qatkit.model.pretrained import load_backbone
+from qatkit.spec import Experiment, to_text
 from qatkit.training import checkpoint
 from qatkit.training.options import TrainOptions
 from qatkit.training.precision import Precision
@@ -47,7 +48,7 @@ def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Mode
 
 
 def _fitting_model(spec: Experiment, path: Path, key: str) -> Model:
-    model = read_model(path, key or None, class_names(spec))
+    model = open_model(path, key, spec)
     check_fit(spec, model.graph.input.shape, model.classes, str(path))
     return model
 

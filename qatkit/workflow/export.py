@@ -2,27 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit import status
 from qatkit.console import info
-from qatkit.dataset.calibration_images import CalibrationImages
+from qatkit.dataset.calibration_images import CalibrationImages, calibration_images
 from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.engine.base import Engine
+from qatkit.engine.tensorrt.library import load_tensorrt
 from qatkit.errors import UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 from qatkit.export.deployed import deploy
+from qatkit.export.dla import beyond_dla
 from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export, plan_of
 from qatkit.model.file import Model
-from qatkit.spec import ClusteringConfig, Experiment
+from qatkit.model.open import open_model
+from qatkit.quantization.placement import QuantizationPlan, explain
+from qatkit.spec import ClusteringConfig, Experiment, load_experiment
+from qatkit.workflow.convert import build_exported
+
+if TYPE_CHECKING:
+    from qatkit.engine.tensorrt.plan import EngineOptions
 
 _PARITY_IMAGES = 4
 _DBSCAN = ClusteringConfig.DBSCAN
 
 Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """A model file and what is to be written of it.
+
+    spec: of training, for calibration images and thresholds. image_dir, data_file, batches, batch_size: other images,
+    and how many (see `calibration_images`). ds_config: files for DeepStream too. engine: a TensorRT engine too, built
+    as `building` says. results_dir: where status.json goes.
+    """
+
+    model: Path
+    output: Path
+    options: ExportOptions
+    key: str = ""
+    spec: Path | None = None
+    image_dir: Path | None = None
+    data_file: Path | None = None
+    batches: int = 10
+    batch_size: int = 16
+    ds_config: bool = False
+    engine: Path | None = None
+    building: EngineOptions | None = None
+    results_dir: Path | None = None
+
+    def open(self) -> tuple[Model, Experiment | None]:
+        """The model, and the spec if there is one."""
+        spec = None if self.spec is None else load_experiment(self.spec)
+        return open_model(self.model, self.key, spec), spec
+
+    def plan(self) -> tuple[QuantizationPlan, list[tuple[str, str, str, str]]]:
+        """What would be quantized, and that layer by layer: layer, operations, kernel, output. Writes nothing."""
+        model, _ = self.open()
+        plan = plan_of(model, self.options)
+        return plan, explain(model.graph, plan)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to. beyond_dla: what a DLA, for which `force_ptq` is, cannot run."""
+
+    report: ExportReport
+    was_qat: bool
+    beyond_dla: tuple[str, ...] = ()
+
+
+def run_export(job: ExportJob) -> Exported:
+    """Write all that `job` names, and say what was written.
+
+    Raises EnvironmentProblem for an engine where TensorRT is missing: at once, not after minutes of calibration.
+    """
+    options = job.options
+    with status.run("export", job.results_dir) as log:
+        if job.engine is not None:
+            load_tensorrt()
+        model, spec = job.open()
+        stale = [path for path in (job.output, options.cal_cache_file) if path is not None and path.exists()]
+        report = export_model(model, job.output, options, _images(job, model, spec))
+        for path in stale:
+            info(f"replaced: {path}, of an earlier run")
+        written = [report.onnx, report.qdq, report.cache, report.record, report.json]
+        written += write_ds_config(model, report, options, spec) if job.ds_config else []
+        _tell_written(written)
+        if job.engine is not None and job.building is not None:
+            _tell_written(build_exported(report, job.engine, job.building))
+        problems: tuple[str, ...] = ()
+        if options.force_ptq:
+            problems = tuple(beyond_dla(deploy(model.graph, options.tensor_names), report.ranges))
+        log.succeed(kpi={"size": report.onnx.stat().st_size / 2**20})
+    return Exported(report, model.is_qat, problems)
+
+
+def _images(job: ExportJob, model: Model, spec: Experiment | None) -> CalibrationImages | None:
+    if job.options.data_type != "int8":
+        return None
+    return calibration_images(
+        model,
+        spec,
+        image_dir=job.image_dir,
+        data_file=job.data_file,
+        batches=job.batches,
+        batch_size=job.batch_size,
+    )
+
+
+def _tell_written(paths: Iterable[Path | None]) -> None:
+    for path in paths:
+        if path is not None:
+            info(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
 
 
 def export_model(

@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qatkit.console import track
-from qatkit.dataset.images import image_size, load_image
+from qatkit import status
+from qatkit.console import info, track
+from qatkit.dataset.images import image_files, image_size, load_image
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
+from qatkit.engine.open import open_engine
 from qatkit.errors import UsageError
-from qatkit.files import make_directory, replacing, write_json, write_text
+from qatkit.files import check_writable, make_directory, replacing, write_json, write_text
 from qatkit.report.drawing import DrawnBox, draw_boxes
-from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference
+from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference, load_inference
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,44 @@ class Found:
         """The 16-field KITTI line, as TAO's inference writes it."""
         box = " ".join(f"{value:.3f}" for value in self.box)
         return f"{self.name} 0.00 0 0.00 {box} 0.00 0.00 0.00 0.00 0.00 0.00 0.00 {self.confidence:.3f}"
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """images: how many. engine, precision: what ran. counts: objects per name."""
+
+    images: int
+    engine: str
+    precision: str
+    counts: Mapping[str, int]
+
+
+def run_inference(
+    spec: Path,
+    image_dir: Path,
+    results: Path,
+    model: Path | None = None,
+    *,
+    key: str = "",
+    cal_cache: Path | None = None,
+    batch_size: int = 0,
+    compat: Compat = "none",
+    verbose: bool = False,
+) -> Inferred:
+    """Detect objects in an image or a folder of images, by the inference spec file `spec`; see `infer`.
+
+    model: None = that of the spec; batch_size 0 too. verbose: name what is found in each image.
+    """
+    check_writable(results)
+    with status.run("inference", results) as log:
+        config = load_inference(spec)
+        images = image_files(image_dir)
+        path = model or model_of(config)
+        engine = open_engine(path, key, cal_cache=cal_cache, spec=training_spec(config, path))
+        size = batch_size or config.inferencer_config.batch_size
+        counts = infer(engine, config, images, results, size, compat=compat, verbose=verbose)
+        log.succeed(categorical={"num_objects": counts})
+    return Inferred(len(images), engine.name, engine.precision, counts)
 
 
 def model_of(spec: Inference) -> Path:
@@ -77,6 +117,7 @@ def infer(
     batch_size: int,
     *,
     compat: Compat = "none",
+    verbose: bool = False,
 ) -> dict[str, int]:
     """Detect objects in `images`; write what the spec asks for below `results`; return the objects per name.
 
@@ -104,6 +145,8 @@ def infer(
         ]
         for item in found:
             counts[item.name] = counts.get(item.name, 0) + 1
+        if verbose:
+            info(f"{path.name}: {', '.join(f'{item.name} {item.confidence:.3f}' for item in found) or 'nothing'}")
         listed[path.name] = [{"name": item.name, "box": item.box, "confidence": item.confidence} for item in found]
         if not handlers.disable_overlay:
             _annotate(path, found, results / "images_annotated" / path.name, handlers.overlay_linewidth or 1)

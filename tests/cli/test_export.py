@@ -52,7 +52,7 @@ def test_the_plan_is_shown_and_nothing_is_written(folder: Path, capsys: pytest.C
         ("float.tlt", ("--cal_json_file", "ranges.json"), 2, "--cal_json_file goes with --data_type int8"),
         ("qat.tlt", (*INT8, "--skip_layers", "a"), 2, "keeps the placement it was trained with"),
         ("qat.tlt", (*INT8, "--trt_version", "ten"), 2, "TensorRT version 'ten'"),
-        ("qat.tlt", (*INT8, "--calibrator", "kl"), 2, "there is no calibrator 'kl'"),
+        ("qat.tlt", (*INT8, "--calibrator", "kl"), 2, "'kl' is not one of 'entropy', 'minmax'"),
         ("float.tlt", (*INT8, "--show_plan", "--skip_layers", "conv9"), 2, "no layer is called conv9"),
         ("float.tlt", ("--cal_data_file", "cal.tensorfile"), 2, "--cal_data_file goes with --data_type int8"),
         ("float.tlt", (*INT8, "--cal_data_file", "cal.tensorfile"), 3, "cal.tensorfile: no such tensor file"),

@@ -47,7 +47,7 @@ def confidences(tmp_path: Path, *flags: str) -> list[float]:
 
 def test_confidences_of_nms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TAO reads them where its NMS has moved those of other boxes to."""
-    monkeypatch.setattr("qatkit.engine.open.open_engine", lambda *arguments, **options: ThreeCells())
+    monkeypatch.setattr("qatkit.workflow.inference.open_engine", lambda *arguments, **options: ThreeCells())
     assert confidences(tmp_path) == [0.9, 0.6]
     assert confidences(tmp_path, "--tao_compat") == [0.6, 0.3]
 

@@ -220,7 +220,9 @@ def test_inference_on_one_image(workspace: Workspace, trained: Trained, tmp_path
     outcome = succeed(
         *("inference", "-e", workspace.spec("infer"), "-i", image, "-r", tmp_path, "-m", trained.model, "-k", KEY)
     )
-    assert files(tmp_path) == {"detections.json", "images_annotated/000003.jpg", "labels/000003.txt"}
+    assert files(tmp_path) == {
+        *("detections.json", "images_annotated/000003.jpg", "labels/000003.txt", "status.json")
+    }
     assert outcome.out.splitlines()[-1].startswith("1 images (keras, fp32)")
 
 

@@ -145,7 +145,7 @@ def test_the_record_of_a_tensor_file(model: Model, tmp_path: Path, monkeypatch: 
 
 def test_a_tensor_file_of_another_size(model: Model, tmp_path: Path) -> None:
     write_tensorfile(tmp_path / "cal", [np.zeros((1, WIDTH, HEIGHT, 3), np.float32)])
-    with pytest.raises(DataError, match="cal: its images are 48x64x3, the model takes 64x48x3"):
+    with pytest.raises(UsageError, match="cal: its images are 48x64x3, the model takes 64x48x3"):
         calibration_images(model, None, data_file=tmp_path / "cal")
 
 

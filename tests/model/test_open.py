@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.errors import ModelError
+from qatkit.errors import UsageError
 from qatkit.model.file import save_model
 from qatkit.model.open import open_model
 from qatkit.spec import Experiment
@@ -52,5 +52,5 @@ def test_what_the_file_says_counts_more(source: Path, tmp_path: Path) -> None:
 
 
 def test_another_number_of_classes(source: Path) -> None:
-    with pytest.raises(ModelError, match=r"has 2 classes, the spec 1 \(person\)"):
+    with pytest.raises(UsageError, match=r"has 2 classes, the spec 1 \(person\)"):
         open_model(source, "", spec("person"))
