@@ -41,6 +41,13 @@ def check_writable(directory: Path) -> Path:
     return directory
 
 
+def check_file(path: Path) -> None:
+    """Prove that a file can be written at `path`, before hours of work depend on it."""
+    if path.is_dir():
+        raise EnvironmentProblem(f"{path}: this is a folder, not a file")
+    check_writable(path.absolute().parent)
+
+
 def remove_leftovers(directory: Path) -> None:
     """Remove what `replacing` left in `directory` when a process was killed. Nobody else may be writing there."""
     for path in directory.glob(".*.tmp"):

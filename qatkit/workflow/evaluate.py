@@ -16,7 +16,7 @@ from qatkit.engine.base import Engine
 from qatkit.engine.open import check_model, int8_report, open_engine
 from qatkit.errors import GateError
 from qatkit.evaluation.evaluate import EvaluationSettings, Observe, Result, evaluate
-from qatkit.files import check_writable, write_json
+from qatkit.files import check_file, write_json
 from qatkit.spec import Experiment, class_names, load_experiment
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def evaluate_model(
     status.json goes.
     """
     if json_file is not None:
-        check_writable(json_file.absolute().parent)
+        check_file(json_file)
     with status.run("evaluate", results_dir) as log:
         experiment = load_experiment(spec)
         check_model(model, cal_cache)

@@ -21,6 +21,7 @@ from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstre
 from qatkit.export.deployed import deploy
 from qatkit.export.dla import beyond_dla
 from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export, plan_of
+from qatkit.files import check_file
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
 from qatkit.quantization.placement import QuantizationPlan, explain
@@ -90,6 +91,9 @@ def run_export(job: ExportJob) -> Exported:
         if job.engine is not None:
             load_tensorrt()
         model, spec = job.open()
+        for path in (job.output, options.cal_cache_file, options.cal_json_file, job.engine):
+            if path is not None:
+                check_file(path)
         stale = [path for path in (job.output, options.cal_cache_file) if path is not None and path.exists()]
         report = export_model(model, job.output, options, _images(job, model, spec))
         for path in stale:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from qatkit import status
 from qatkit.console import info, warn
-from qatkit.errors import UsageError
-from qatkit.files import check_writable
+from qatkit.files import check_file
 from qatkit.model.file import Model, save_model
 from qatkit.model.pretrained import read_model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
@@ -29,9 +28,7 @@ def prune_model(
     parameters. results_dir: where status.json goes. The pruned model is encrypted with the same key, if there is one.
     """
     with status.run("prune", results_dir) as log:
-        if output.is_dir():
-            raise UsageError(f"-o {output}: this is a folder", hint="give the name of the pruned model's file")
-        check_writable(output.absolute().parent)
+        check_file(output)
         model = read_model(source, key or None)
         result = _pruned(model, options, target_ratio)
         save_model(output, replace(model, graph=result.graph, pruned=True), key or None)

@@ -263,10 +263,115 @@ def test_a_text_that_is_called_onnx(files: Files) -> None:
     assert_fails(4, "model.onnx", "evaluate", "-e", files.spec, "-m", model)
 
 
-def test_a_model_for_other_images(files: Files) -> None:
-    spec = files.edited(("output_image_width: 128", "output_image_width: 64"))
-    message = "the model takes 128x96x3 images, the spec has 64x96x3"
-    assert_fails(2, message, "evaluate", "-e", spec, "-m", files.model, "-k", KEY)
+# Whole command lines with a spec of training and one of inference.
+WITH_SPECS: dict[str, Callable[[Files, Path, Path], tuple[object, ...]]] = {
+    "train": lambda f, spec, infer: train(f, spec),
+    "evaluate": lambda f, spec, infer: ("evaluate", "-e", spec, "-m", f.model, "-k", KEY, "-r", f.results),
+    "compare": lambda f, spec, infer: ("compare", "-e", spec, "-m", f.model, "-k", KEY, "-o", f.results),
+    "export": lambda f, spec, infer: (
+        *("export", "-e", spec, "-m", f.model, "-k", KEY, "-o", f.folder / "model.onnx"),
+        *("--data_type", "int8", "--results_dir", f.results),
+    ),
+    "calibration_tensorfile": lambda f, spec, infer: ("calibration_tensorfile", "-e", spec, "-o", f.folder / "cal"),
+    "inference": lambda f, spec, infer: (
+        *("inference", "-e", infer, "-i", f.images, "-r", f.results, "-m", f.model, "-k", KEY),
+    ),
+}
+# What is wrong -> exit code, what is said, parts of the specs to replace, and the commands that see it.
+MISTAKES: dict[str, tuple[int, str, list[tuple[str, str]], list[tuple[str, str]], tuple[str, ...]]] = {
+    "model for images of another size": (
+        *(2, "takes 128x96x3", [("output_image_width: 128", "output_image_width: 64")]),
+        *([("image_width: 128", "image_width: 64")], ("train", "evaluate", "compare", "inference")),
+    ),
+    "model of other classes": (
+        *(
+            2,
+            "knows person, bag",
+            [('"person"', '"human"'), ('key: "human" value: "human"', 'key: "person" value: "human"')],
+        ),
+        *([('"person"', '"human"')], ("train", "evaluate", "compare", "inference")),
+    ),
+    "misspelt field": (
+        *(2, "did you mean", [("num_epochs: 5", "num_epoch: 5")]),
+        *([("image_width: 128", "image_widht: 128")], tuple(WITH_SPECS)),
+    ),
+    "no record files": (
+        *(3, "no record files match", [("tfrecords/train", "tfrecords/none"), ("tfrecords/val", "tfrecords/none")]),
+        *([], ("train", "evaluate", "compare", "export", "calibration_tensorfile")),
+    ),
+    "no image folder": (
+        *(3, "no such folder", [('data/train"', 'data/none"'), ('data/val"', 'data/none"')]),
+        *([], ("train", "evaluate", "compare", "export", "calibration_tensorfile")),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "mistake, command", [(mistake, command) for mistake, (*_, commands) in MISTAKES.items() for command in commands]
+)
+def test_one_mistake_has_one_exit_code(files: Files, mistake: str, command: str) -> None:
+    """And is the last event of status.json, where there is one."""
+    code, message, edits, infer_edits, _ = MISTAKES[mistake]
+    infer = files.folder / "infer.txt"
+    infer.write_text(replaced(files.workspace.spec("infer").read_text(), *infer_edits))
+    before = tree(files.folder)
+    spec = files.edited(*edits)
+    assert_fails(code, message, *WITH_SPECS[command](files, spec, infer))
+    after = tree(files.folder)
+    assert after.keys() - before.keys() <= {spec.name}
+    status = files.results / "status.json"
+    if status.exists():
+        events = [json.loads(line) for line in status.read_text().splitlines()]
+        assert [event["status"] for event in events] == ["STARTED", "FAILURE"]
+        assert message in events[-1]["message"]
+
+
+@pytest.mark.parametrize("command", [*WITH_SPECS, "prune"])
+def test_a_missing_file(files: Files, command: str) -> None:
+    none = files.folder / "none.txt"
+    if command != "prune":
+        assert_fails(2, "none.txt: no such file", *WITH_SPECS[command](files, none, none))
+    if command not in ("train", "calibration_tensorfile"):
+        model = dict.fromkeys(READERS[command](files), None)
+        assert_fails(4, "none.tlt", command, *model, files.folder / "none.tlt")
+
+
+@pytest.mark.parametrize(
+    "command, flag", [("train", "--qat_calibrator"), ("compare", "--calibrator"), ("export", "--calibrator")]
+)
+def test_an_unknown_calibrator(files: Files, command: str, flag: str) -> None:
+    flags = WITH_SPECS[command](files, files.spec, files.spec)
+    assert_fails(2, "'kl' is not one of 'entropy', 'minmax', 'percentile', 'mse'", *flags, flag, "kl")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "inference"])
+def test_a_missing_calibration_cache(files: Files, command: str) -> None:
+    succeed("export", "-m", files.model, "-k", KEY, "-o", files.folder / "model.onnx")
+    flags = (*READERS[command](files), files.folder / "model.onnx", "--cal_cache_file", files.folder / "none.bin")
+    assert_fails(4, "none.bin: cannot read this calibration cache", command, *flags)
+
+
+@pytest.mark.parametrize("command, flag", [("inference", "-i"), ("export", "--cal_image_dir")])
+def test_a_missing_image_folder(files: Files, command: str, flag: str) -> None:
+    flags = WITH_SPECS[command](files, files.spec, files.workspace.spec("infer"))
+    assert_fails(3, "none: no such image or folder", *flags, flag, files.folder / "none")
+
+
+@pytest.mark.parametrize(
+    "command, flag", [("prune", "-o"), ("evaluate", "--json"), ("export", "-o"), ("dataset_convert", "-r")]
+)
+def test_a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder(files: Files, command: str, flag: str) -> None:
+    folder = files.folder / "folder.onnx"
+    folder.mkdir()
+    place, message = (files.spec, "this is a file, not a folder") if flag == "-r" else (folder, "this is a folder")
+    flags = (
+        ("-d", files.workspace.spec("convert_val"), "-o", files.folder / "part")
+        if command == "dataset_convert"
+        else (*READERS[command](files), files.model, "-k", KEY)
+    )
+    before = tree(files.folder)
+    assert_fails(5, message, command, *flags, flag, place)
+    assert tree(files.folder) == before
 
 
 def test_a_cache_for_a_model_that_is_not_onnx(files: Files) -> None:

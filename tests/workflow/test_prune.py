@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.errors import ModelError, QatkitError, UsageError
+from qatkit.errors import EnvironmentProblem, ModelError, QatkitError, UsageError
 from qatkit.model.file import Model, load_model, save_model
 from qatkit.pruning.prune import PruneOptions
 from qatkit.workflow.prune import prune_model
@@ -68,7 +68,7 @@ def test_status(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name, target, error, message",
     [
-        ("folder", None, UsageError, "folder: this is a folder"),
+        ("folder", None, EnvironmentProblem, "folder: this is a folder"),
         ("pruned.tlt", 0.001, UsageError, "pruning stops at"),
     ],
 )
