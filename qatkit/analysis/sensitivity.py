@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.analysis.tensor_error import decibels
 from qatkit.console import track
+from qatkit.dataset.batches import Batch
 from qatkit.engine.base import Engine
 from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.scheme import from_qdq
@@ -137,7 +137,7 @@ class Trials:
         model: Model,
         options: ExportOptions,
         report: ExportReport,
-        batches: Iterable[Mapping[str, Any]],
+        batches: Iterable[Batch],
         settings: EvaluationSettings,
     ) -> None:
         """report: of the export with `options`, for the ranges of all tensors. batches: as `evaluate` takes them."""

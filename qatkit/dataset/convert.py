@@ -15,11 +15,10 @@ from qatkit.dataset import partition
 from qatkit.dataset.kitti import KittiObject
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.sources import CocoSource, KittiSource, LabelledFrame, Source
+from qatkit.dataset.tfrecord import Values, write_records
 from qatkit.errors import SpecError
-from qatkit.keras.startup import import_tensorflow
 
 if TYPE_CHECKING:
-    from qatkit.dataset.tfrecord import Feature
     from qatkit.spec import DatasetExportConfig
 
 SEED = 42  # TAO's, so that its order can be reproduced
@@ -90,7 +89,7 @@ def convert(
     return ConvertReport(folds, writer.class_map, writer.skipped, warning_file)
 
 
-def to_record(frame: LabelledFrame, labels: list[KittiObject]) -> dict[str, Feature]:
+def to_record(frame: LabelledFrame, labels: list[KittiObject]) -> dict[str, Values]:
     """TAO's keys for one frame and those of its objects that are kept; class names become lower case."""
     return {
         "frame/id": [frame.id],
@@ -123,9 +122,6 @@ class _Writer:
 
     def write_fold(self, written: ExitStack, fold: int, number: int, names: list[str]) -> FoldReport:
         """Write the frames of fold `number` of the source as fold `fold`; `written` keeps or discards the files."""
-        import_tensorflow()
-        from qatkit.dataset.tfrecord import write_records
-
         images, objects, paths = 0, Counter[str](), []
         shards = self._source.shards(number)
         for shard, part in enumerate(partition.shards(names, shards)):
@@ -139,7 +135,7 @@ class _Writer:
 
     def _records(
         self, frames: Iterator[LabelledFrame], fold: int, objects: Counter[str]
-    ) -> Iterator[dict[str, Feature]]:
+    ) -> Iterator[dict[str, Values]]:
         """The records of `frames`; counts what is in them in `objects`."""
         for frame in frames:
             labels = self._kept(frame)

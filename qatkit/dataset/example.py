@@ -1,4 +1,4 @@
-"""`tf.train.Example`, decoded from protobuf's wire format without TensorFlow.
+"""`tf.train.Example`, in protobuf's wire format, without TensorFlow.
 
     message Example   { Features features = 1; }
     message Features  { map<string, Feature> feature = 1; }
@@ -26,6 +26,7 @@ _LIST = _KEY = 8 * 1 + _LENGTH_DELIMITED
 _VALUE = 8 * 2 + _LENGTH_DELIMITED
 _INTEGER, _FLOAT = 8 * 1 + _VARINT, 8 * 1 + _FIXED32
 _KINDS: Mapping[int, Kind] = {_LIST: "bytes", 8 * 2 + _LENGTH_DELIMITED: "float", 8 * 3 + _LENGTH_DELIMITED: "int64"}
+_TAGS = {kind: tag for tag, kind in _KINDS.items()}
 _ONE_BYTE = 0x7F  # the largest number that takes one byte, as nearly all tags and lengths do
 _MOST_VARINT_BYTES = 10
 
@@ -46,6 +47,38 @@ def parse_example(data: bytes, keys: Collection[str]) -> dict[str, Feature]:
     """
     entries = dict(_entry(entry) for features in _messages(data) for entry in _messages(features))
     return {key: _feature(entries[key.encode()]) for key in keys if key.encode() in entries}
+
+
+def serialize_example(features: Mapping[str, Feature]) -> bytes:
+    """`features` as an Example, in the order of their keys."""
+    entries = sorted((key.encode(), feature) for key, feature in features.items())
+    parts = [_field(_KEY, key) + _field(_VALUE, _serialized(feature)) for key, feature in entries]
+    return _field(_LIST, b"".join(_field(_LIST, part) for part in parts))
+
+
+def _serialized(feature: Feature) -> bytes:
+    values = feature.values
+    if isinstance(values, list):
+        content = b"".join(_field(_LIST, value) for value in values)
+    elif values.dtype == np.float32:
+        content = _field(_LIST, values.astype("<f4").tobytes()) if len(values) else b""
+    else:
+        content = _field(_LIST, b"".join(map(_to_varint, values.tolist()))) if len(values) else b""
+    return _field(_TAGS[feature.kind], content) if feature.kind else b""
+
+
+def _field(tag: int, content: bytes) -> bytes:
+    return _to_varint(tag) + _to_varint(len(content)) + content
+
+
+def _to_varint(value: int) -> bytes:
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    found = bytearray()
+    while value > _ONE_BYTE:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
 
 
 def _entry(data: bytes) -> tuple[bytes, bytes]:

@@ -6,11 +6,15 @@ Shrinking is antialiased (bilinear with a support that grows with the factor), u
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from qatkit.spec import AugmentationConfig
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
 # What Pillow's decoders raise for damaged files.
@@ -141,9 +147,28 @@ def load_canvas(path: Path | str, layout: ImageLayout, size: tuple[int, int] | N
     return _pad(np.asarray(pixels), layout.padded(original))
 
 
-def to_float(pixels: Pixels) -> NDArray[np.float32]:
-    """Bytes 0..255 -> float32 0..1."""
-    return pixels.astype(np.float32) / np.float32(255.0)
+def to_float(pixels: Pixels, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Bytes 0..255 -> float32 0..1; into `out` where it is given."""
+    return np.divide(pixels, np.float32(255.0), out=out, dtype=np.float32)
+
+
+def map_ahead(load: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """`map(load, items)` by threads, in order: up to `ahead` results wait for being asked for.
+
+    For what spends its time outside of Python, such as decoding. An error of `load` comes when its turn is.
+    """
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        try:
+            for item in items:
+                waiting.append(threads.submit(load, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class _opened:  # noqa: N801 - used as a function

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from qatkit.dataset.crc32c import masked_crc32c
-from qatkit.errors import DataError
+from qatkit.errors import DataError, EnvironmentProblem
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -35,6 +35,24 @@ def read_record_file(path: Path) -> Iterator[bytes]:
                 yield record
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+def write_record_file(path: Path, records: Iterable[bytes]) -> int:
+    """Write `records` to `path`, overwriting it; return how many there were.
+
+    Raises EnvironmentProblem when the file system refuses.
+    """
+    count = 0
+    try:
+        with path.open("wb") as file:
+            for record in records:
+                length = _LENGTH.pack(len(record))
+                for part in (length, record):
+                    file.write(part + _CHECKSUM.pack(masked_crc32c(part)))
+                count += 1
+    except OSError as error:
+        raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
+    return count
 
 
 def _next(file: BinaryIO, left: int) -> bytes | None:

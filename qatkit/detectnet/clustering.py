@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from qatkit.detectnet import tao_clustering
 from qatkit.detectnet.boxes import iou, pairwise_iou
 from qatkit.detectnet.tao_clustering import Clusters
 from qatkit.errors import SpecError
+from qatkit.spec import ClusteringConfig
 
 Array = NDArray[np.float32]
 Compat = Literal["none", "tao-evaluate", "tao-inference"]
@@ -108,9 +109,9 @@ class ClusteringParams:
 
     @classmethod
     def from_spec(
-        cls, config: Any, *, confidence_model: str = "aggregate_cov", compat: Compat = "none"
+        cls, config: ClusteringConfig, *, confidence_model: str = "aggregate_cov", compat: Compat = "none"
     ) -> ClusteringParams:
-        """The parameters of a ClusteringConfig message."""
+        """The parameters of a clustering_config."""
         dbscan_confidence, nms_confidence = config.dbscan_confidence_threshold, config.nms_confidence_threshold
         nms_iou = config.nms_iou_threshold
         if compat == "tao-evaluate":

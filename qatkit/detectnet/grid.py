@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE
 from qatkit.errors import SpecError
+from qatkit.spec import Experiment
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Grid:
     input_height: int
     grid_width: int
     grid_height: int
-    scale: float = 35.0
-    offset: float = 0.5
+    scale: float = DEFAULT_BOX_SCALE
+    offset: float = DEFAULT_BOX_OFFSET
 
     def __post_init__(self) -> None:
         if min(self.input_width, self.input_height, self.grid_width, self.grid_height) < 1:
@@ -39,8 +40,8 @@ class Grid:
             raise SpecError(f"objective_set.bbox.offset must not be negative, got {self.offset}")
 
     @classmethod
-    def from_spec(cls, experiment: Any, grid_width: int, grid_height: int) -> Grid:
-        """The grid of an Experiment message whose network answers with `grid_height` x `grid_width` cells."""
+    def from_spec(cls, experiment: Experiment, grid_width: int, grid_height: int) -> Grid:
+        """The grid of a training spec whose network answers with `grid_height` x `grid_width` cells."""
         image = experiment.augmentation_config.preprocessing
         bbox = experiment.model_config.objective_set.bbox
         width, height = image.output_image_width, image.output_image_height

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from qatkit.detectnet.clustering import ClusteringParams, Compat, Detections, cl
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
 from qatkit.errors import SpecError
+from qatkit.spec import Experiment, Inference, class_names
 
 
 def detect(
@@ -33,24 +33,24 @@ def detect(
     return [{index: found(frame, index) for index in range(cov.shape[1])} for frame in range(len(cov))]
 
 
-def evaluation_params(experiment: Any, *, compat: Compat = "none") -> tuple[ClusteringParams, ...]:
-    """The clustering of each class of an Experiment message, in the order of the network's classes.
+def evaluation_params(experiment: Experiment, *, compat: Compat = "none") -> tuple[ClusteringParams, ...]:
+    """The clustering of each class of a training spec, in the order of the network's classes.
 
     Raises SpecError for a class that postprocessing_config does not describe.
     """
     configs = experiment.postprocessing_config.target_class_config
     params = []
-    for target_class in experiment.cost_function_config.target_classes:
-        if target_class.name not in configs:
-            raise SpecError(f"postprocessing_config has no target_class_config for class '{target_class.name}'")
-        params.append(ClusteringParams.from_spec(configs[target_class.name].clustering_config, compat=compat))
+    for name in class_names(experiment):
+        if name not in configs:
+            raise SpecError(f"postprocessing_config has no target_class_config for class '{name}'")
+        params.append(ClusteringParams.from_spec(configs[name].clustering_config, compat=compat))
     return tuple(params)
 
 
 def inference_params(
-    inference: Any, classes: Sequence[str], *, compat: Compat = "none"
+    inference: Inference, classes: Sequence[str], *, compat: Compat = "none"
 ) -> tuple[ClusteringParams, ...]:
-    """The clustering of each of `classes` according to an Inference message; its entry "default" stands in.
+    """The clustering of each of `classes` according to an inference spec; its entry "default" stands in.
 
     Raises SpecError for a class that has no entry where there is no default either.
     """

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.dataset.batches import Batch
 from qatkit.detectnet.clustering import ClusteringParams, Compat, Detections
 from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE
 from qatkit.detectnet.postprocess import detect, evaluation_params
 from qatkit.evaluation.average_precision import ApMode, average_precision, precision_recall
 from qatkit.evaluation.matching import Criteria, FrameBoxes, match
+from qatkit.spec import Experiment, class_names
 
 Array = NDArray[np.float32]
+_Number = TypeVar("_Number", bound=np.generic)
 Predict = Callable[[Array], tuple[Array, Array]]
 Observe = Callable[[Mapping[int, Detections]], None]
 
@@ -33,19 +37,19 @@ class EvaluationSettings:
     clustering: tuple[ClusteringParams, ...]
     criteria: tuple[Criteria, ...]
     mode: ApMode = ApMode.SAMPLE
-    scale: float = 35.0
-    offset: float = 0.5
+    scale: float = DEFAULT_BOX_SCALE
+    offset: float = DEFAULT_BOX_OFFSET
     tao_formulas: bool = False
 
     @classmethod
-    def from_spec(cls, experiment: Any, *, compat: Compat = "none") -> EvaluationSettings:
-        """The settings of an Experiment message; compat "tao-evaluate" gives TAO's numbers, its defects included.
+    def from_spec(cls, experiment: Experiment, *, compat: Compat = "none") -> EvaluationSettings:
+        """The settings of a training spec; compat "tao-evaluate" gives TAO's numbers, its defects included.
 
         Raises SpecError for a class that postprocessing_config or evaluation_config leaves out.
         """
         config = experiment.evaluation_config
         bbox = experiment.model_config.objective_set.bbox
-        names = tuple(target_class.name for target_class in experiment.cost_function_config.target_classes)
+        names = tuple(class_names(experiment))
         return cls(
             classes=names,
             clustering=evaluation_params(experiment, compat=compat),
@@ -136,7 +140,7 @@ class _Tally:
         return boxes.select(order), confidences[order]
 
 
-def _joined(parts: Sequence[NDArray[Any]], dtype: Any, *shape: int) -> NDArray[Any]:
+def _joined(parts: Sequence[NDArray[_Number]], dtype: type[_Number], *shape: int) -> NDArray[_Number]:
     return np.concatenate([np.empty((0, *shape), dtype), *parts])
 
 
@@ -194,26 +198,23 @@ def best_point(right: NDArray[np.bool_], truths: int, confidences: Array) -> Ope
 
 def evaluate(
     predict: Predict,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Batch],
     settings: EvaluationSettings,
     observe: Observe | None = None,
 ) -> Result:
     """Run `predict` (images NHWC in 0..1 -> cov and bbox NCHW) over labelled batches.
 
-    A batch holds `image` [B, H, W, channels], `boxes` [B, n, 4] in network-input pixels and `class_ids` [B, n]
-    (-1 = padding), as NumPy arrays or TensorFlow tensors. observe: is shown the detections of each frame by class
-    index, in order.
+    observe: is shown the detections of each frame by class index, in order.
     """
     evaluator = Evaluator(settings)
     seconds = []
     for batch in batches:
-        images = np.asarray(batch["image"])
+        images = batch["image"]
         began = time.perf_counter()
         cov, bbox = predict(images)
         seconds.append((time.perf_counter() - began) / len(images))
         frames = detect(cov, bbox, settings.grid(images, cov), settings.clustering)
-        labels = np.asarray(batch["boxes"]), np.asarray(batch["class_ids"])
-        for boxes, class_ids, detections in zip(*labels, frames, strict=True):
+        for boxes, class_ids, detections in zip(batch["boxes"], batch["class_ids"], frames, strict=True):
             evaluator.add(boxes, class_ids, detections)
             if observe is not None:
                 observe(detections)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.detectnet.boxes import iou
 from qatkit.errors import SpecError
+from qatkit.spec import EvaluationConfig
 
 # Detections compared at once: bounds the memory where a bad network finds thousands of objects in a frame.
 _BLOCK = 1 << 16
@@ -24,7 +25,7 @@ class FrameBoxes(NamedTuple):
     frames: NDArray[np.int64]
     boxes: NDArray[np.float32]
 
-    def select(self, chosen: NDArray[Any] | slice) -> FrameBoxes:
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64] | slice) -> FrameBoxes:
         """Those with the given indices, in the given range, or where a mask is set."""
         return FrameBoxes(self.frames[chosen], self.boxes[chosen])
 
@@ -48,8 +49,8 @@ class Criteria:
             raise SpecError(f"minimum_detection_ground_truth_overlap must lie in 0..1, got {self.min_overlap}")
 
     @classmethod
-    def from_spec(cls, config: Any, name: str) -> Criteria:
-        """What an EvaluationConfig message says about class `name`.
+    def from_spec(cls, config: EvaluationConfig, name: str) -> Criteria:
+        """What an evaluation_config says about class `name`.
 
         Raises SpecError where it says nothing.
         """

@@ -4,7 +4,7 @@ Spatial matrices work on row vectors in pixels and lead from the augmented image
 [x_source, y_source, 1] = [x, y, 1] S with S = rotation . zoom . translation . flip . crop; seen from the image
 the operations happen in the reverse order. Colour matrices: [r, g, b, 1] C, C = contrast . hue_saturation .
 brightness. Both are those of TAO's default (multi-source) loader, with these differences: the vertical flip exists,
-a rotated box is the bounding box of its four rotated corners, and boxes are clipped to the image.
+a rotated box is the bounding box of its four rotated corners, and boxes are clipped (`dataset.batches.visible`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = tf.Tensor
 
 BACKGROUND = 0.5  # grey, beyond the source image
-# An object of which less of its area is left in the image is no longer one to be learned.
-MIN_VISIBLE = 0.2
-_MIN_SIDE = 1.0  # pixels
 
 # TAO's hue and saturation in RGB: K + s cos(h) A + s sin(h) B; K's columns are the luminance weights.
 _K = np.repeat(np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=1)
@@ -166,22 +163,6 @@ def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
     )
     moved = tf.tensordot(corners, tf.linalg.inv(matrix), 1)[:, :, :2]
     return tf.concat([tf.reduce_min(moved, axis=1), tf.reduce_max(moved, axis=1)], axis=1)
-
-
-def clip_boxes(
-    boxes: Tensor, width: int, height: int, min_width: float = 0.0, min_height: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Clip boxes [n, 4] to the image; return them and which are kept (bool [n]).
-
-    Kept are those with at least MIN_VISIBLE of their area in the image, whose clipped sides are no shorter than
-    min_width, min_height and one pixel.
-    """
-    clipped = tf.clip_by_value(boxes, 0.0, tf.constant([width, height, width, height], tf.float32))
-    whole = boxes[:, 2:] - boxes[:, :2]
-    sides = clipped[:, 2:] - clipped[:, :2]
-    large = tf.reduce_all(sides >= [max(min_width, _MIN_SIDE), max(min_height, _MIN_SIDE)], axis=1)
-    visible = tf.reduce_prod(sides, axis=1) >= MIN_VISIBLE * tf.reduce_prod(whole, axis=1)
-    return clipped, large & visible
 
 
 def _matrix(*rows: list[Tensor | float]) -> Tensor:

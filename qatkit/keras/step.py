@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ class Stepper:
         loss, components = (self._moving if moving else self._still)(batch)
         return StepResult(float(loss), components.numpy())
 
-    def cost(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> float:
+    def cost(self, batch: Mapping[str, Any], cov: tf.Tensor, bbox: tf.Tensor) -> float:
         """The task cost of outputs cov [B, h, w, C] and bbox [B, h, w, 4C] for a labelled batch."""
         return float(self._task_cost(batch, cov, bbox))
 

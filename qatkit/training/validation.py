@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.dataset.batches import CACHE_BYTES, Batch, EvaluationBatches
 from qatkit.dataset.frames import FrameTable
 from qatkit.engine.keras import predictor
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
-from qatkit.keras.batches import CACHE_BYTES, data_errors, evaluation_batches
 from qatkit.keras.step import Stepper
 from qatkit.spec import Experiment
 from qatkit.training.loop import Validation
@@ -23,18 +22,17 @@ class Validator:
     """Call it to validate the network that `stepper` trains, on all of `frames`, once each."""
 
     def __init__(self, spec: Experiment, stepper: Stepper, frames: FrameTable) -> None:
-        batch_size = spec.training_config.batch_size_per_gpu
         self._stepper = stepper
         self._settings = EvaluationSettings.from_spec(spec)
-        self._batches = evaluation_batches(frames, spec.augmentation_config, batch_size, cache_bytes=CACHE_BYTES)
+        size, preprocessing = spec.training_config.batch_size_per_gpu, spec.augmentation_config.preprocessing
+        self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES)
         self._predict_batch = predictor(stepper.network.model)
         self._outputs: tuple[Array, Array] | None = None
         self._costs: list[tuple[float, int]] = []
 
     def __call__(self) -> Validation:
         self._costs = []
-        with data_errors():
-            result = evaluate(self._predict, self._labelled(), self._settings)
+        result = evaluate(self._predict, self._labelled(), self._settings)
         costs, counts = zip(*self._costs)
         return Validation(result.map, result.ap, float(np.average(costs, weights=counts)))
 
@@ -42,7 +40,7 @@ class Validator:
         self._outputs = self._predict_batch(images)
         return self._outputs
 
-    def _labelled(self) -> Iterator[dict[str, Any]]:
+    def _labelled(self) -> Iterator[Batch]:
         """The batches; when the evaluation is done with one and asks for the next, its cost is noted."""
         for batch in self._batches:
             yield batch

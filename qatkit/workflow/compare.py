@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 
@@ -17,6 +16,7 @@ from qatkit.analysis.sensitivity import Trials, measure
 from qatkit.analysis.tensor_error import layer_errors
 from qatkit.choices import CalibratorName
 from qatkit.console import info, track
+from qatkit.dataset.batches import EvaluationBatches
 from qatkit.dataset.calibration_images import CalibrationImages, images_from_spec
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels, to_float
@@ -29,7 +29,6 @@ from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.export import ExportOptions, ExportReport
 from qatkit.files import check_writable, write_json, write_text
-from qatkit.keras.batches import data_errors, evaluation_batches
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
 from qatkit.processor import this_processor
@@ -172,11 +171,7 @@ def _layers(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable
 
 def _costs(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[LayerCosts]:
     """What every layer of every INT8 candidate costs, on `frames`."""
-    with data_errors():
-        batches = [
-            {key: np.asarray(value) for key, value in batch.items()}
-            for batch in evaluation_batches(frames, spec.augmentation_config, 1)
-        ]
+    batches = list(EvaluationBatches(frames, spec.augmentation_config.preprocessing, 1))
     entries = []
     for candidate in quantized:
         info(f"Sensitivity of {candidate.name}, {candidate.precision}, on {len(frames)} images")

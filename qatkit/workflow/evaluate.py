@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qatkit import status
 from qatkit.console import track
+from qatkit.dataset.batches import EvaluationBatches
 from qatkit.dataset.frames import FrameTable, load_frames
 from qatkit.detectnet.clustering import Compat
 from qatkit.detectnet.fit import check_fit
@@ -105,22 +105,14 @@ def evaluate_engine(
 
     Raises UsageError when classes or image size of the network are not those of the spec.
     """
-    from qatkit.keras.batches import data_errors
-
     check_fit(spec, engine.info.input_shape, engine.info.classes)
     size = batch_size or spec.training_config.batch_size_per_gpu
-    with data_errors():
-        return evaluate(engine.predict, _shown(frames, spec, size), settings_of(spec, engine, compat=compat), observe)
+    batches = EvaluationBatches(frames, spec.augmentation_config.preprocessing, size)
+    shown = track(batches, "Evaluation", len(batches))
+    return evaluate(engine.predict, shown, settings_of(spec, engine, compat=compat), observe)
 
 
 def settings_of(spec: Experiment, engine: Engine, *, compat: Compat = "none") -> EvaluationSettings:
     """The settings of `spec` with the box encoding of the network."""
     settings = EvaluationSettings.from_spec(spec, compat=compat)
     return replace(settings, scale=engine.info.box_scale, offset=engine.info.box_offset)
-
-
-def _shown(frames: FrameTable, spec: Experiment, batch_size: int) -> Iterator[dict[str, Any]]:
-    from qatkit.keras.batches import evaluation_batches
-
-    batches = evaluation_batches(frames, spec.augmentation_config, batch_size)
-    return track(batches, "Evaluation", -(-len(frames) // batch_size))

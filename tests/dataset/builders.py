@@ -70,3 +70,12 @@ def augmentation_config(width: int, height: int, channels: int = 3, **preprocess
     config.spatial_augmentation.zoom_min = config.spatial_augmentation.zoom_max = 1.0
     config.spatial_augmentation.rotate_probability = 1.0
     return config
+
+
+OBJECTS = [[(0, (2.0, 4.0, 12.0, 20.0))], [], [(1, (0.0, 0.0, 8.0, 8.0)), (0, (20.0, 10.0, 30.0, 22.0))], [], []]
+
+
+def five_frames(folder: Path) -> FrameTable:
+    """Five images of 32 x 24 pixels with 1, 0, 2, 0, 0 objects, of two sources."""
+    paths = [write_image(folder / f"{seed}.png", noise(32, 24, seed=seed)) for seed in range(5)]
+    return frame_table(paths, (32, 24), OBJECTS, sources=[0, 0, 0, 0, 1], weights=[1, 1, 1, 1, 3])

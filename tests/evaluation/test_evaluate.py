@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from qatkit.detectnet.clustering import Algorithm, ClusteringParams, Detections
 from qatkit.errors import SpecError
@@ -111,19 +110,16 @@ def sees_what_is_painted(images: Array) -> tuple[Array, Array]:
     return cov, bbox
 
 
-def batch(frames: int, *, tensors: bool) -> dict[str, Any]:
+def batch(frames: int) -> dict[str, Any]:
     images = np.zeros((frames, 32, 64, 3), np.float32)
     images[:, 16, 32, 0] = 0.75
     boxes = np.tile(np.array([(32, 16, 48, 32), (0, 0, 0, 0)], np.float32), (frames, 1, 1))
     class_ids = np.tile(np.array([0, -1], np.int32), (frames, 1))
-    arrays = {"image": images, "boxes": boxes, "class_ids": class_ids}
-    return {name: tf.constant(array) for name, array in arrays.items()} if tensors else arrays
+    return {"image": images, "boxes": boxes, "class_ids": class_ids}
 
 
-@pytest.mark.parametrize("tensors", [False, True], ids=["numpy", "tensorflow"])
-def test_evaluate(tensors: bool) -> None:
-    batches = [batch(2, tensors=tensors), batch(1, tensors=tensors)]
-    result = evaluate(sees_what_is_painted, batches, settings_for("car"))
+def test_evaluate() -> None:
+    result = evaluate(sees_what_is_painted, [batch(2), batch(1)], settings_for("car"))
     assert result.frames == 3
     assert result.classes == (ClassResult("car", 100.0, 3, 3, OperatingPoint(0.75, 1.0, 1.0, 1.0)),)
     assert result.seconds_per_image is not None and 0 < result.seconds_per_image < 1
@@ -131,9 +127,7 @@ def test_evaluate(tensors: bool) -> None:
 
 def test_detections_are_shown_frame_by_frame() -> None:
     shown: list[Any] = []
-    evaluate(
-        sees_what_is_painted, [batch(2, tensors=False), batch(1, tensors=False)], settings_for("car"), shown.append
-    )
+    evaluate(sees_what_is_painted, [batch(2), batch(1)], settings_for("car"), shown.append)
     assert [list(frame) for frame in shown] == [[0]] * 3
     assert [frame[0].confidences.tolist() for frame in shown] == [[0.75]] * 3
 

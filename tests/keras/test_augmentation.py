@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qatkit.dataset.batches import clip_boxes
 from qatkit.keras import augmentation
 from qatkit.spec import AugmentationConfig
 from tests import golden_data
@@ -202,36 +203,7 @@ def test_a_rotated_box_holds_its_four_corners() -> None:
 
 
 def test_no_boxes() -> None:
-    none = tf.zeros([0, 4])
-    assert augmentation.transform_boxes(none, tf.eye(3)).shape == (0, 4)
-    boxes, kept = augmentation.clip_boxes(none, 64, 48)
-    assert (boxes.shape, kept.shape) == ((0, 4), (0,))
-
-
-@pytest.mark.parametrize(
-    "box, clipped, kept",
-    [
-        ((1, 2, 11, 12), (1, 2, 11, 12), True),
-        ((-10, 0, 10, 10), (0, 0, 10, 10), True),  # half
-        ((-9, 0, 1, 10), (0, 0, 1, 10), False),  # a tenth
-        ((60, 40, 80, 50), (60, 40, 64, 48), False),  # 4/20 x 8/10 = 0.16
-        ((60, 40, 80, 48), (60, 40, 64, 48), True),  # 4/20: just enough
-        ((70, 0, 80, 10), (64, 0, 64, 10), False),  # outside
-        ((5, 5, 5.9, 20), (5, 5, 5.9, 20), False),  # thinner than a pixel
-        ((5, 5, 6, 6), (5, 5, 6, 6), True),
-        ((9, 5, 5, 20), (9, 5, 5, 20), False),  # corners in the wrong order
-    ],
-)
-def test_clip_boxes(box: tuple[float, ...], clipped: tuple[float, ...], kept: bool) -> None:
-    boxes, keep = augmentation.clip_boxes(tf.constant([box], tf.float32), 64, 48)
-    np.testing.assert_allclose(boxes[0], clipped)
-    assert bool(keep[0]) is kept
-
-
-@pytest.mark.parametrize("size, kept", [((0, 0), True), ((10, 8), True), ((10.5, 0), False), ((0, 8.5), False)])
-def test_smallest_sides(size: tuple[float, float], kept: bool) -> None:
-    _, keep = augmentation.clip_boxes(tf.constant([[4.0, 4, 14, 12]]), 64, 48, *size)
-    assert bool(keep[0]) is kept
+    assert augmentation.transform_boxes(tf.zeros([0, 4]), tf.eye(3)).shape == (0, 4)
 
 
 @settings(max_examples=30, deadline=None)
@@ -246,7 +218,7 @@ def test_boxes_and_pixels_move_alike(number: int) -> None:
     matrix = augmentation.random_spatial(limits, 64, 48, (0, 0), tf.constant([1, number], tf.int64))
     rows, columns = np.nonzero(augmentation.warp(image, matrix, 64, 48, background=0.0)[:, :, 0].numpy() > 0.5)
     box = augmentation.transform_boxes(tf.constant([[24.0, 16, 40, 32]]), matrix)
-    x1, y1, x2, y2 = augmentation.clip_boxes(box, 64, 48)[0][0].numpy()
+    x1, y1, x2, y2 = clip_boxes(box.numpy(), 64, 48)[0][0]
     np.testing.assert_allclose(
         [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], [x1, y1, x2, y2], atol=0.6
     )

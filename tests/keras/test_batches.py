@@ -6,21 +6,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from qatkit.dataset.batches import EvaluationBatches
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image
 from qatkit.errors import DataError
-from qatkit.keras.batches import data_errors, evaluation_batches, training_batches
+from qatkit.keras.batches import data_errors, training_batches
 from qatkit.spec import AugmentationConfig
-from tests.dataset.builders import augmentation_config, frame_table, noise, write_image
-
-OBJECTS = [[(0, (2.0, 4.0, 12.0, 20.0))], [], [(1, (0.0, 0.0, 8.0, 8.0)), (0, (20.0, 10.0, 30.0, 22.0))], [], []]
+from tests.dataset.builders import augmentation_config, five_frames, frame_table, noise, write_image
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> FrameTable:
-    """Five images of 32 x 24 pixels with 1, 0, 2, 0, 0 objects, of two sources."""
-    paths = [write_image(tmp_path / f"{seed}.png", noise(32, 24, seed=seed)) for seed in range(5)]
-    return frame_table(paths, (32, 24), OBJECTS, sources=[0, 0, 0, 0, 1], weights=[1, 1, 1, 1, 3])
+    return five_frames(tmp_path)
 
 
 @pytest.fixture
@@ -51,51 +48,8 @@ def _assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(found[name], expected[name], name)
 
 
-def test_evaluation_is_one_exact_pass(frames: FrameTable) -> None:
-    batches = _elements(evaluation_batches(frames, augmentation_config(32, 24), 2))
-    assert [batch["index"].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
-    assert [batch["weight"].tolist() for batch in batches] == [[1, 1], [1, 1], [3]]
-    assert batches[2]["image"].shape == (1, 24, 32, 3)
-    images = np.concatenate([batch["image"] for batch in batches])
-    np.testing.assert_array_equal(images, [load_image(path, 32, 24, 3, False) for path in frames.image_paths])
-
-
-def test_evaluation_boxes_are_padded(frames: FrameTable) -> None:
-    first, second, last = _elements(evaluation_batches(frames, augmentation_config(32, 24), 2))
-    assert first["boxes"].tolist() == [[[2, 4, 12, 20], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 2]
-    assert first["class_ids"].tolist() == [[0, -1], [-1, -1]]
-    assert second["boxes"][0].tolist() == [[0, 0, 8, 8], [20, 10, 30, 22]]
-    assert second["class_ids"].tolist() == [[1, 0], [-1, -1]]
-    assert last["boxes"].shape == (1, 2, 4)
-    assert (last["class_ids"].dtype, last["index"].dtype) == (np.int32, np.int64)
-
-
-def test_auto_resize_scales_the_boxes(frames: FrameTable) -> None:
-    config = augmentation_config(64, 12, enable_auto_resize=True)
-    batch = _elements(evaluation_batches(frames, config, 5))[0]
-    assert batch["boxes"][0, 0].tolist() == [4, 2, 24, 10]
-    np.testing.assert_array_equal(batch["image"][0], load_image(frames.image_paths[0], 64, 12, 3, True))
-
-
-def test_a_crop_moves_and_clips_the_boxes(frames: FrameTable) -> None:
-    config = augmentation_config(16, 16, crop_left=4, crop_top=6, crop_right=20, crop_bottom=22)
-    batch = _elements(evaluation_batches(frames, config, 5))[0]
-    assert batch["boxes"][0, 0].tolist() == [0, 0, 8, 14]
-    assert batch["class_ids"].tolist()[2] == [-1, -1]  # 4 x 2 of 8 x 8, and nothing of the other
-    with Image.open(frames.image_paths[0]) as image:
-        np.testing.assert_array_equal(batch["image"][0] * 255, np.asarray(image)[6:22, 4:20])
-
-
-def test_scale_applies_to_both(frames: FrameTable) -> None:
-    config = augmentation_config(32, 32, scale_width=0.5, scale_height=1.5)
-    batch = _elements(evaluation_batches(frames, config, 1))[0]
-    assert batch["boxes"][0, 0].tolist() == [1, 6, 6, 30]
-    assert not batch["image"][0, :, 16:].any() and batch["image"][0, :, :16].any()
-
-
 def test_grey(frames: FrameTable, augmented: AugmentationConfig) -> None:
     augmented.preprocessing.output_image_channel = 1
-    assert _elements(evaluation_batches(frames, augmented, 5))[0]["image"].shape == (5, 24, 32, 1)
     assert _elements(training_batches(frames, augmented, 5, seed=1), 1)[0]["image"].shape == (5, 24, 32, 1)
 
 
@@ -167,7 +121,8 @@ def test_small_boxes_are_not_learned_but_evaluated(frames: FrameTable) -> None:
     config = augmentation_config(32, 24, min_bbox_width=9)
     batch = _elements(training_batches(frames, config, 5, seed=1), 1)[0]
     assert batch["class_ids"][batch["index"].tolist().index(2)].tolist() == [-1, 0]
-    assert _elements(evaluation_batches(frames, config, 5))[0]["class_ids"][2].tolist() == [1, 0]
+    evaluated = next(iter(EvaluationBatches(frames, config.preprocessing, 5)))
+    assert evaluated["class_ids"][2].tolist() == [1, 0]
 
 
 def test_cached_and_decoded_images_are_the_same(frames: FrameTable, augmented: AugmentationConfig) -> None:
@@ -189,11 +144,10 @@ def test_cached_images_are_not_read_again(frames: FrameTable) -> None:
     _assert_same(_elements(dataset, 1)[0], before[0])
 
 
-@pytest.mark.parametrize("make", [evaluation_batches, lambda *args: training_batches(*args, seed=1)])
-def test_a_damaged_image_is_named(frames: FrameTable, make) -> None:
+def test_a_damaged_image_is_named(frames: FrameTable) -> None:
     Path(frames.image_paths[3]).write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"3\.png: not an image that can be read$"), data_errors():
-        _elements(make(frames, augmentation_config(32, 24), 5), 1)
+        _elements(training_batches(frames, augmentation_config(32, 24), 5, seed=1), 1)
 
 
 def test_other_errors_pass_unchanged() -> None:
@@ -211,3 +165,38 @@ def test_images_of_different_sizes_in_one_batch(tmp_path: Path) -> None:
     batch = _elements(training_batches(table, config, 2, seed=1), 1)[0]
     assert sorted(batch["index"]) == [0, 1]
     assert batch["boxes"][:, 0].tolist() == [[12, 0, 32, 20]] * 2
+
+
+LAYOUTS = [
+    {"enable_auto_resize": True},
+    {"enable_auto_resize": True, "output_image_channel": 1},
+    {"crop_left": 7, "crop_top": 5, "crop_right": 47, "crop_bottom": 35},
+    {"scale_width": 0.7, "scale_height": 1.3},
+    {"scale_width": 1.37, "scale_height": 0.61, "output_image_channel": 1},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(layout))
+@pytest.mark.parametrize("kind", ["png", "jpg", "grey.png", "grey.jpg", "16bit.png"])
+def test_evaluation_sees_what_training_sees(tmp_path: Path, kind: str, layout: dict[str, Any]) -> None:
+    """Without augmentation the pipeline of training gives the same pixels, boxes and classes, to the last bit."""
+    rng = np.random.default_rng(3)
+    paths = [tmp_path / f"{number}.{kind}" for number in range(6)]
+    for number, path in enumerate(paths):
+        pixels = noise(61, 43, 1 if "grey" in kind else 3, seed=number)
+        if kind == "16bit.png":
+            Image.fromarray(rng.integers(0, 2**16, (43, 61), np.uint16)).save(path)
+        else:
+            write_image(path, pixels)
+    boxes = np.sort(rng.uniform(-20, 70, (6, 5, 2, 2)), axis=2).reshape(6, 5, 4).tolist()
+    objects = [[(int(rng.integers(2)), tuple(box)) for box in some[:count]] for count, some in enumerate(boxes)]
+    table = frame_table(paths, (61, 43), objects, weights=[1, 2, 1, 0.5, 1, 1])
+    config = augmentation_config(40, 30, **layout)
+    expected = _elements(training_batches(table, config, 6, seed=1), 1)[0]
+    found = list(EvaluationBatches(table, config.preprocessing, 4))
+    order = np.argsort(expected["index"])
+    for name, values in expected.items():
+        joined = np.concatenate([batch[name] for batch in found])
+        assert joined.dtype == values.dtype
+        assert joined.tobytes() == np.ascontiguousarray(values[order]).tobytes(), name
+    assert {-1, 0, 1} == set(expected["class_ids"].ravel().tolist())
