@@ -39,12 +39,10 @@ def compare(
     max_drop: float | None,
 ) -> None:
     """FP32, INT8 by PTQ and INT8 by QAT side by side, and why they differ, from the exported files, without a GPU."""
-    from qatkit.keras.startup import import_tensorflow
     from qatkit.spec import load_experiment
 
     spec = load_experiment(experiment_spec)
     named = [_named(text) for text in models]
-    import_tensorflow()
     from qatkit.workflow.compare import compare
 
     images = sensitivity_images if sensitivity else 0

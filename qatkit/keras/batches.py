@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Tensor: TypeAlias = tf.Tensor
 Element: TypeAlias = dict[str, Tensor]
+Stream: TypeAlias = tf.data.Dataset
 Sampling = Literal["proportional", "uniform"]
 
 _PREFETCH = 2  # batches
@@ -38,7 +39,7 @@ def training_batches(
     *,
     sampling: Sampling = "proportional",
     cache_bytes: int = CACHE_BYTES,
-) -> tf.data.Dataset:
+) -> Stream:
     """Endless stream of augmented batches; it starts with that of step `first_step`.
 
     Element s is a function of (seed, s) alone. Sample k of the stream is frame permutation(seed, k // N)[k % N], so

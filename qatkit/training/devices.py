@@ -47,6 +47,11 @@ def strategy(gpus: int) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def only_deterministic() -> None:
+    """Let TensorFlow use only operations that give the same bits every time."""
+    tf.config.experimental.enable_op_determinism()
+
+
 def sum_of(strategy: tf.distribute.Strategy, number: int) -> int:
     """The sum of a number over all replicas, those of other machines included; all must ask for it."""
     numbers = strategy.run(lambda: tf.constant(number, tf.int64))

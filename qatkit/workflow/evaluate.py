@@ -67,7 +67,6 @@ def evaluate_model(
     with status.run("evaluate", results_dir) as log:
         experiment = load_experiment(spec)
         check_model(model, cal_cache)
-        _quiet_tensorflow()
         engine = open_engine(model, key, cal_cache=cal_cache, spec=experiment)
         frames = load_split(experiment, training_set=training_set)
         result = evaluate_engine(engine, experiment, frames, batch_size=batch_size, compat=compat)
@@ -78,12 +77,6 @@ def evaluate_model(
         kpi = {"mean average precision": round(result.map, 4)}
         log.succeed(kpi=kpi, categorical={"average_precision": result.ap})
     return found
-
-
-def _quiet_tensorflow() -> None:
-    from qatkit.keras.startup import import_tensorflow
-
-    import_tensorflow()
 
 
 def load_split(spec: Experiment, *, training_set: bool = False) -> FrameTable:

@@ -22,6 +22,7 @@ from qatkit.export.deployed import deploy
 from qatkit.export.dla import beyond_dla
 from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, export, plan_of
 from qatkit.files import check_file
+from qatkit.keras.startup import has_tensorflow, import_tensorflow
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
 from qatkit.quantization.placement import QuantizationPlan, explain
@@ -132,8 +133,14 @@ def _tell_written(paths: Iterable[Path | None]) -> None:
 def export_model(
     model: Model, output: Path, options: ExportOptions, images: CalibrationImages | None = None
 ) -> ExportReport:
-    """Export `model`, then compare what was written with the Keras model and print the largest difference."""
+    """Export `model`, then compare what was written with the Keras model and print the largest difference.
+
+    Without TensorFlow nothing is compared.
+    """
     report = export_recorded(model, output, options, images)
+    if not has_tensorflow():
+        info("Not compared with Keras: TensorFlow is not installed (pip install 'qatkit[train]').")
+        return report
     sample = _sample(model, images)
     floating = replace(model, graph=deployed_weights(model, options), plan=None, ranges={})
     _compare(floating, report.onnx, sample, "float ONNX against Keras")
@@ -171,8 +178,6 @@ def _sample(model: Model, images: CalibrationImages | None) -> Images:
 
 
 def _compare(model: Model, path: Path, images: Images, what: str) -> None:
-    from qatkit.keras.startup import import_tensorflow
-
     import_tensorflow()
     from qatkit.engine.keras import KerasEngine
     from qatkit.engine.onnx_runtime import open_onnx

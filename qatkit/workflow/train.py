@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from qatkit import status
@@ -18,7 +17,7 @@ from qatkit.dataset.frames import FrameTable, load_frames
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
 from qatkit.files import make_directory, remove_leftovers, write_text
-from qatkit.keras.batches import data_errors, training_batches
+from qatkit.keras.batches import Stream, data_errors, training_batches
 from qatkit.keras.cost import CostConfig
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import Rasterizer
@@ -26,7 +25,7 @@ from qatkit.keras.step import Stepper, Teacher
 from qatkit.model.file import Model, save_model
 from qatkit.spec import DatasetConfig, Experiment, class_names, to_text
 from qatkit.training import checkpoint, precision
-from qatkit.training.devices import check_same_step, is_chief
+from qatkit.training.devices import check_same_step, is_chief, only_deterministic
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.locking import locked
 from qatkit.training.loop import Plan, Trainer, Validation
@@ -52,7 +51,7 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
             for folder in (results, results / "weights"):
                 remove_leftovers(folder)
         if options.deterministic:
-            tf.config.experimental.enable_op_determinism()
+            only_deterministic()
         return _Run(options, spec, log, chief).run()
 
 
@@ -130,7 +129,7 @@ class _Run:
         for batch in islice(self._dataset(0), _CALIBRATION_BATCHES):
             yield batch["image"].numpy()
 
-    def _dataset(self, first_step: int) -> tf.data.Dataset:
+    def _dataset(self, first_step: int) -> Stream:
         uniform = self.spec.dataset_config.sampling_mode == DatasetConfig.UNIFORM
         return training_batches(
             self.frames,
