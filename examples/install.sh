@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make .venv beside this folder and install qatkit into it: bash examples/install.sh ['.[dev]']
+# Make .venv beside this folder and install qatkit into it, for training too: bash examples/install.sh ['.[dev]']
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:-.}
+what=${1:-.[train]}
 # Only when something changed since: an installed environment starts at once, and needs no network.
 stamp=.venv/.installed-$(printf '%s' "$what" | cksum | cut -d' ' -f1)
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then

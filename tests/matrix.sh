@@ -91,7 +91,7 @@ install() {
     : >"$folder/pins.txt"
     [[ $1 != *-lowest ]] || dependencies | lowest >"$folder/pins.txt"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$folder/pins.txt" \
-        --editable . pytest hypothesis || return
+        --editable '.[train]' pytest hypothesis || return
     touch "$stamp"
 }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qatkit.console import info, track, warn
 from qatkit.dataset.frames import Split, load_frames
-from qatkit.dataset.images import ImageLayout, image_files, load_pixels, to_float
+from qatkit.dataset.images import ImageLayout, image_files, load_pixels, map_ahead, to_float
 from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
 from qatkit.errors import DataError, UsageError
 from qatkit.files import sha256
@@ -71,8 +71,8 @@ class ImageFiles:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Images]:
-        paths = track(self.paths, "Calibration", len(self.paths))
-        return _first_together(map(self._load, paths), self.batch_size)
+        images = map_ahead(self._load, self.paths, self.batch_size)
+        return _first_together(track(images, "Calibration", len(self.paths)), self.batch_size)
 
     def first(self, count: int) -> Images:
         return np.concatenate([self._load(path) for path in self.paths[:count]])

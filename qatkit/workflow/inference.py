@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from qatkit import status
 from qatkit.console import info, track
-from qatkit.dataset.images import image_files, image_size, load_image
+from qatkit.dataset.images import image_files, image_size, load_image, map_ahead
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
@@ -183,9 +185,11 @@ def _detect(
 ) -> Iterator[tuple[Path, tuple[int, int], Mapping[int, Detections]]]:
     """Path, size (width, height) of the file, and detections in network-input pixels, image by image."""
     height, width, channels = engine.info.input_shape
+    load = partial(load_image, width=width, height=height, channels=channels, auto_resize=True)
+    loaded = map_ahead(load, images, 2 * batch_size)
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
-        batch = np.stack([load_image(path, width, height, channels, auto_resize=True) for path in paths])
+        batch = np.stack(list(islice(loaded, len(paths))))
         cov, bbox = engine.predict(batch)
         grid = Grid(width, height, cov.shape[3], cov.shape[2], engine.info.box_scale, engine.info.box_offset)
         for path, detections in zip(paths, detect(cov, bbox, grid, params)):
