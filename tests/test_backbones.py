@@ -25,8 +25,10 @@ from qatkit.detectnet.grid import Grid
 from qatkit.engine.keras import KerasEngine, predictor
 from qatkit.engine.onnx_runtime import OnnxEngine, open_onnx
 from qatkit.export.cache import read_cache
+from qatkit.export.calibrate import tensors_of
 from qatkit.export.deployed import deploy
-from qatkit.export.export import ExportOptions, ExportReport, export, tensors_of
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import ExportReport, export
 from qatkit.graph import nodes as n
 from qatkit.graph.build import BACKBONES, build
 from qatkit.graph.nodes import Graph

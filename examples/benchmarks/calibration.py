@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from qatkit.detectnet.labels import Labels
 from qatkit.export.calibrate import calibrate
 from qatkit.export.deployed import deploy
 from qatkit.export.metadata import Metadata
@@ -34,7 +35,7 @@ INFERENCES = 20
 def network() -> onnx.ModelProto:
     """The float ONNX of a ResNet18 detector with initial weights."""
     config = ModelConfig(arch="resnet", num_layers=18, use_batch_norm=True)
-    metadata = Metadata(CLASSES, box_scale=35.0, box_offset=0.5, stride=16)
+    metadata = Metadata(Labels(CLASSES), stride=16)
     return to_onnx(deploy(build(config, SHAPE, len(CLASSES), seed=0)), metadata)
 
 

@@ -28,10 +28,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from qatkit.engine.int8.emit import SIGNED_ZERO_POINT
 from qatkit.engine.int8.graph import non_negative, parse
 from qatkit.engine.int8.lowering import codes_of, lower
+from qatkit.engine.int8.probe import wide_codes_are_exact
 from qatkit.engine.int8.scheme import from_qdq
-from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
+from qatkit.engine.onnx_runtime import open_onnx
+from qatkit.engine.session import open_session
 from qatkit.evaluation.speed import images_per_second
-from qatkit.export.export import ExportOptions, export
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import export
 from qatkit.graph.build import build
 from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Graph
 from qatkit.model.file import Model

@@ -13,15 +13,12 @@ from qatkit.analysis.tensor_error import decibels
 from qatkit.console import track
 from qatkit.dataset.batches import Batch
 from qatkit.engine.base import Engine
-from qatkit.engine.int8.graph import parse
-from qatkit.engine.int8.scheme import from_qdq
-from qatkit.engine.onnx_runtime import describe, int8_engine
+from qatkit.engine.onnx_file import OnnxFile
+from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
-from qatkit.export.deployed import deploy
-from qatkit.export.export import ExportOptions, ExportReport, deployed_weights, metadata_of, plan_of
+from qatkit.export.export import ExportReport
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph.nodes import Graph
-from qatkit.model.file import Model
 from qatkit.quantization.kernels import Kernel, int8_kernels, only
 from qatkit.quantization.placement import place
 from qatkit.quantization.plan import QuantizationPlan
@@ -132,20 +129,11 @@ class _Search:
 class Trials:
     """Measures plans of one model on labelled images. A trial is the Q/DQ network of the plan, run with integers."""
 
-    def __init__(
-        self,
-        model: Model,
-        options: ExportOptions,
-        report: ExportReport,
-        batches: Iterable[Batch],
-        settings: EvaluationSettings,
-    ) -> None:
-        """report: of the export with `options`, for the ranges of all tensors. batches: as `evaluate` takes them."""
-        self.plan = plan_of(model, options)
-        self._deployed = deploy(deployed_weights(model, options))
-        self._metadata = metadata_of(model, options)
-        tensors = {name: self._deployed.tensors[node] for name, node in self._deployed.origin.items()}
-        self._ranges = {name: report.ranges[tensor] for name, tensor in tensors.items() if tensor in report.ranges}
+    def __init__(self, report: ExportReport, batches: Iterable[Batch], settings: EvaluationSettings) -> None:
+        """report: of an INT8 export, for the ranges of all tensors. batches: as `evaluate` takes them."""
+        self._deployment = report.deployment
+        self.plan = report.deployment.int8_plan
+        self._ranges = report.deployment.by_node(report.ranges)
         self._batches = list(batches)
         self._settings = settings
         self._expected: list[NDArray[np.float32]] = []
@@ -157,9 +145,8 @@ class Trials:
 
     def __call__(self, plan: QuantizationPlan) -> Outcome:
         """Measure `plan`, after `reference`."""
-        explicit = to_qdq_onnx(self._deployed, plan, self._ranges, self._metadata)
-        info, outputs = describe(explicit, Path(explicit.graph.name), self._metadata, None)
-        result, found = self._evaluate(int8_engine(from_qdq(parse(explicit)), info, outputs))
+        explicit = to_qdq_onnx(self._deployment.deployed, plan, self._ranges, self._deployment.metadata)
+        result, found = self._evaluate(open_onnx(OnnxFile.of(explicit, Path(explicit.graph.name))))
         pairs = list(zip(self._expected, found, strict=True))
         power = sum(float(np.square(one, dtype=np.float64).sum()) for one, _ in pairs)
         error = sum(float(np.square(one - other, dtype=np.float64).sum()) for one, other in pairs)

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from qatkit.engine.int8.graph import OnnxGraph, parse
+from qatkit.engine.int8.graph import OnnxGraph
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.errors import ModelError
 from qatkit.export.calibrate import tensor_values
 from qatkit.quantization.calibration.calibrators import percentile
@@ -181,15 +182,15 @@ def quantized_tensors(explicit: OnnxGraph) -> list[QuantizedTensor]:
     return [*tensors, *(QuantizedTensor(name, name, None) for name in explicit.outputs)]
 
 
-def layer_errors(clean: onnx.ModelProto, explicit: onnx.ModelProto, images: Sequence[Array]) -> list[TensorError]:
+def layer_errors(clean: OnnxFile, explicit: OnnxFile, images: Sequence[Array]) -> list[TensorError]:
     """The error of every quantized tensor and of the outputs, in the network's order.
 
     clean: the float network; explicit: the same with Q/DQ, its tensors of the same names. images: batches
     [B, H, W, C] in 0..1, at least one. One image runs at a time.
     """
-    tensors = quantized_tensors(parse(explicit))
+    tensors = quantized_tensors(explicit.graph)
     meters = [ErrorMeter(tensor.scale) for tensor in tensors]
-    for values, found in _side_by_side(clean, explicit, tensors, images):
+    for values, found in _side_by_side(clean.proto, explicit.proto, tensors, images):
         for tensor, meter in zip(tensors, meters):
             meter.add(values[tensor.name], found[tensor.rounded])
     return [meter.result(tensor.name) for tensor, meter in zip(tensors, meters)]

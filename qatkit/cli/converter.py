@@ -11,8 +11,8 @@ from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
 if TYPE_CHECKING:
+    from qatkit.engine.tensorrt.expected import Expected
     from qatkit.engine.tensorrt.plan import EngineOptions
-    from qatkit.workflow.convert import Expected
 
 
 @click.command(cls=TaoCommand)
@@ -55,8 +55,8 @@ def converter(**flags: Any) -> None:
 
 def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     """What to build, and what the network must be. Raises UsageError for flags that make no sense."""
+    from qatkit.engine.tensorrt.expected import Expected, parse_dims, parse_profile
     from qatkit.engine.tensorrt.plan import BatchProfile
-    from qatkit.workflow.convert import Expected, parse_dims, parse_profile
 
     largest, core = flags["max_batch_size"], flags["dla_core"]
     # A DLA takes one batch size only.

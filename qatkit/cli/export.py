@@ -13,7 +13,7 @@ from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
     from qatkit.engine.tensorrt.plan import EngineOptions
-    from qatkit.export.export import ExportOptions
+    from qatkit.export.deployment import ExportOptions
     from qatkit.workflow.export import Exported, ExportJob
 
 # Flags of TAO that are accepted.
@@ -172,7 +172,7 @@ def _options(flags: dict[str, Any], output: Path) -> ExportOptions:
     """Raises UsageError for INT8 flags without INT8."""
     from qatkit.errors import UsageError
     from qatkit.export.cache import DEFAULT_TENSORRT
-    from qatkit.export.export import ExportOptions
+    from qatkit.export.deployment import ExportOptions
 
     int8 = flags["data_type"] == "int8"
     for name in ("cal_json_file", "cal_data_file", "force_ptq"):

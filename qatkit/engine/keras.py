@@ -29,7 +29,7 @@ class KerasEngine:
     @classmethod
     def from_model(cls, model: Model) -> KerasEngine:
         """The engine of a model file; a QAT model runs with its fake quantization and its ranges."""
-        info = ModelInfo(model.graph.input.shape, model.classes, model.box_scale, model.box_offset)
+        info = ModelInfo(model.graph.input.shape, model.labels)
         if model.plan is None:
             return cls(to_keras(model.graph), info)
         plan = QuantizationPlan.from_json(model.plan)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
 from qatkit.errors import ModelError, UsageError
-from qatkit.model.open import open_model
-from qatkit.spec import Experiment
 
 if TYPE_CHECKING:
     from qatkit.engine.int8.report import Int8Report
@@ -26,50 +24,38 @@ def is_tensorrt(path: Path) -> bool:
     return bool(suffixes) and suffixes[-1] in _TENSORRT
 
 
-def check_model(path: Path, cal_cache: Path | None = None) -> None:
-    """Raise what `open_engine` would for a model that cannot be run here, at once: TensorFlow is not needed for it.
-
-    Raises ModelError for a missing file, UsageError for a cache with another kind of model, EnvironmentProblem for
-    a TensorRT engine where TensorRT is missing.
-    """
-    if cal_cache is not None and path.suffix.lower() != ".onnx":
-        raise UsageError(f"--cal_cache_file goes with an .onnx model, not with {path.name}")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
-    if is_tensorrt(path):
-        from qatkit.engine.tensorrt.library import load_tensorrt
-
-        load_tensorrt()
-
-
 def open_engine(
-    path: Path, key: str = "", *, cal_cache: Path | None = None, spec: Experiment | None = None, threads: int = 0
+    path: Path, key: str = "", *, cal_cache: Path | None = None, labels: Labels | None = None, threads: int = 0
 ) -> Engine:
     """The engine for `path` by its ending: .tlt (Keras), .onnx (ONNX Runtime), .engine, .plan or .trt (TensorRT).
 
     cal_cache: calibration cache of a float ONNX; the pair then runs as TensorRT 8 to 10 would build it in INT8.
-    spec: gives classes and box encoding where the file has no metadata. threads: of ONNX Runtime, 0 = all.
+    labels: what the outputs mean, where the file does not say. threads: of ONNX Runtime, 0 = all.
     Raises ModelError for a missing file or an unknown kind, UsageError for a cache with another kind of model,
-    EnvironmentProblem for a TensorRT engine where TensorRT, pycuda or a GPU is missing.
+    EnvironmentProblem for a TensorRT engine where TensorRT, pycuda or a GPU is missing, and for a .tlt without
+    TensorFlow.
     """
-    check_model(path, cal_cache)
     kind = path.suffix.lower()
+    if cal_cache is not None and kind != ".onnx":
+        raise UsageError(f"--cal_cache_file goes with an .onnx model, not with {path.name}")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
     if kind == ".onnx":
         from qatkit.engine.onnx_runtime import open_onnx
 
-        return open_onnx(path, cal_cache=cal_cache, spec=spec, threads=threads)
+        return open_onnx(path, cal_cache, labels, threads)
     if is_tensorrt(path):
         from qatkit.engine.tensorrt.run import open_tensorrt
 
-        _leave_gpu_memory()
-        return open_tensorrt(path, spec)
+        return open_tensorrt(path, labels)
     if kind in (".tlt", ".hdf5"):
         from qatkit.keras.startup import import_tensorflow
+        from qatkit.model.open import open_model
 
         import_tensorflow()
         from qatkit.engine.keras import KerasEngine
 
-        return KerasEngine.from_model(open_model(path, key, spec))
+        return KerasEngine.from_model(open_model(path, key, labels))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")
 
 
@@ -78,9 +64,3 @@ def int8_report(engine: Engine) -> Int8Report | None:
     from qatkit.engine.onnx_runtime import OnnxEngine
 
     return engine.report if isinstance(engine, OnnxEngine) else None
-
-
-def _leave_gpu_memory() -> None:
-    """Keep TensorFlow, which here only reads the images, from taking all memory of the GPU for itself."""
-    if "tensorflow" in sys.modules:
-        sys.modules["tensorflow"].config.set_visible_devices([], "GPU")

@@ -41,8 +41,12 @@ def float_tensors(model: onnx.ModelProto) -> list[str]:
     graph = onnx.shape_inference.infer_shapes(model).graph
     typed = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    made = [name for node in model.graph.node for name in node.output]
-    return [name for name in (model.graph.input[0].name, *made) if name in floats]
+    return [name for name in tensors_of(model) if name in floats]
+
+
+def tensors_of(model: onnx.ModelProto) -> list[str]:
+    """The input and every tensor that an operation of `model` makes, in its order."""
+    return [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
 
 
 def _chosen(available: list[str], wanted: Collection[str] | None) -> list[str]:

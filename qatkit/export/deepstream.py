@@ -12,9 +12,12 @@ from pathlib import Path
 
 from qatkit import console
 from qatkit.choices import DataType
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
+from qatkit.export.export import ExportReport
 from qatkit.files import write_text
 from qatkit.graph.nodes import Shape
+from qatkit.spec import ClusteringConfig, Experiment
 
 _NETWORK_MODE = {"fp32": 0, "int8": 1, "fp16": 2}
 _RGB, _GREY = 0, 2
@@ -22,6 +25,7 @@ _NMS = 2  # cluster-mode: 1 DBSCAN, 2 NMS, 3 both
 _GPU, _BATCH = 0, 1
 # Fixed in nvinfer's own decoder.
 _BOX_SCALE, _BOX_OFFSET = 35.0, 0.5
+_DBSCAN = ClusteringConfig.DBSCAN
 _DEFAULT_THRESHOLD = 0.2
 _DEFAULT_NMS_IOU = 0.5
 
@@ -33,14 +37,29 @@ class ClassThresholds:
     pre_cluster: float = _DEFAULT_THRESHOLD
     nms_iou: float = _DEFAULT_NMS_IOU
 
+    @classmethod
+    def from_spec(cls, spec: Experiment, name: str) -> ClassThresholds:
+        """Those of class `name`: nvinfer's NMS works on single cells, where a sum of coverages is no threshold.
+
+        Raises UsageError for a class that the spec does not cluster.
+        """
+        if name not in spec.postprocessing_config.target_class_config:
+            raise UsageError(f"the spec's postprocessing_config has no class {name}, which the model knows")
+        config = spec.postprocessing_config.target_class_config[name].clustering_config
+        # Specs keep nearly every cell for the precision-recall curve; a live picture must not show them all.
+        least = max(config.coverage_threshold, _DEFAULT_THRESHOLD)
+        if config.clustering_algorithm == _DBSCAN:
+            return cls(least)
+        return cls(max(least, config.nms_confidence_threshold), config.nms_iou_threshold or _DEFAULT_NMS_IOU)
+
 
 @dataclass(frozen=True)
 class DeepStream:
     """What nvinfer must know about an exported detector.
 
     onnx, cache: files, named relative to the configuration. input_shape: (height, width, channels).
-    outputs: the names of the two output tensors. thresholds: one per class, or none. box_scale, box_offset: how boxes
-    are encoded, in pixels. grid: rows and columns of the outputs, where known.
+    outputs: the names of the two output tensors. thresholds: one per class, or none. grid: rows and columns of the
+    outputs, where known.
 
     Raises UsageError for INT8 without a cache: nvinfer would build FP16, again at every start.
     """
@@ -48,17 +67,31 @@ class DeepStream:
     onnx: Path
     cache: Path | None
     data_type: DataType
-    classes: tuple[str, ...]
+    labels: Labels
     input_shape: Shape
     outputs: tuple[str, ...]
     thresholds: Sequence[ClassThresholds] = ()
-    box_scale: float = _BOX_SCALE
-    box_offset: float = _BOX_OFFSET
     grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.data_type == "int8" and self.cache is None:
             raise UsageError("DeepStream computes in INT8 only with a calibration cache", hint="--cal_cache_file")
+
+    @classmethod
+    def of(cls, report: ExportReport, spec: Experiment | None) -> DeepStream:
+        """Of what was exported, thresholds from `spec` where there is one."""
+        deployment = report.deployment
+        graph, labels = deployment.graph, deployment.metadata.labels
+        return cls(
+            onnx=report.onnx,
+            cache=report.cache,
+            data_type=deployment.options.data_type,
+            labels=labels,
+            input_shape=graph.input.shape,
+            outputs=deployment.outputs,
+            thresholds=[] if spec is None else [ClassThresholds.from_spec(spec, name) for name in labels.classes],
+            grid=graph.shape(graph.outputs[0])[:2],
+        )
 
     def text(self, folder: Path) -> str:
         """The configuration, for a file in `folder`."""
@@ -79,7 +112,7 @@ class DeepStream:
             "network-mode": _NETWORK_MODE[mode],
             "network-type": 0,
             "process-mode": 1,
-            "num-detected-classes": len(self.classes),
+            "num-detected-classes": len(self.labels.classes),
             "model-color-format": _RGB if channels == 3 else _GREY,
             "maintain-aspect-ratio": 0,
             "output-tensor-meta": 0,
@@ -96,10 +129,10 @@ class DeepStream:
 
     def misread(self) -> Iterator[str]:
         """What nvinfer's own decoder takes otherwise than this network means it, so that boxes come out wrong."""
-        if self.box_scale != _BOX_SCALE:
-            yield f"boxes in units of {_BOX_SCALE:g} pixels, not of {self.box_scale:g}"
-        if self.box_offset != _BOX_OFFSET:
-            yield f"an offset of {_BOX_OFFSET:g} pixels, not of {self.box_offset:g}"
+        if self.labels.box_scale != _BOX_SCALE:
+            yield f"boxes in units of {_BOX_SCALE:g} pixels, not of {self.labels.box_scale:g}"
+        if self.labels.box_offset != _BOX_OFFSET:
+            yield f"an offset of {_BOX_OFFSET:g} pixels, not of {self.labels.box_offset:g}"
         for side, pixels, cells in zip(("rows", "columns"), self.input_shape, self.grid or ()):
             if pixels % cells:  # It rounds the pitch up.
                 yield f"{side} {-(-pixels // cells)} pixels apart, not {pixels / cells:.4g}"
@@ -113,7 +146,7 @@ def write_deepstream(config: DeepStream, folder: Path) -> list[Path]:
     if misread := ", ".join(config.misread()):
         console.warn(f"nvinfer expects {misread}: DeepStream needs a parser of your own (parse-bbox-func-name)")
     labels, nvinfer = folder / "labels.txt", folder / "nvinfer_config.txt"
-    write_text(labels, "".join(f"{name}\n" for name in config.classes))
+    write_text(labels, "".join(f"{name}\n" for name in config.labels.classes))
     write_text(nvinfer, config.text(folder))
     return [labels, nvinfer]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import onnx
 
 import qatkit
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 
 _PREFIX = "qatkit."
@@ -15,45 +18,41 @@ _PREFIX = "qatkit."
 
 @dataclass(frozen=True)
 class Metadata:
-    """classes: in the order of the channels. box_scale, box_offset: see `graph.model_file.Model`.
+    """What the channels mean, and more.
 
     stride: input pixels per cell of the grid. qat: the placement a model was trained for quantization with, or "no".
     """
 
-    classes: tuple[str, ...]
-    box_scale: float
-    box_offset: float
+    labels: Labels
     stride: int
     qat: str = "no"
     tool_version: str = qatkit.__version__
 
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as a sidecar has it."""
+        return {**asdict(self.labels), "stride": self.stride, "qat": self.qat, "tool_version": self.tool_version}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Metadata:
+        """Inverse of `to_json`; numbers may be text. Raises KeyError, ValueError or TypeError for other values."""
+        classes = tuple(str(name) for name in values["classes"])
+        labels = Labels(classes, float(values["box_scale"]), float(values["box_offset"]))
+        return cls(labels, int(values["stride"]), values["qat"], values["tool_version"])
+
     def write(self, model: onnx.ModelProto) -> None:
         """Put every field into the metadata_props of `model`."""
-        values = {
-            "classes": json.dumps(list(self.classes)),
-            "box_scale": repr(self.box_scale),
-            "box_offset": repr(self.box_offset),
-            "stride": str(self.stride),
-            "qat": self.qat,
-            "tool_version": self.tool_version,
-        }
-        onnx.helper.set_model_props(model, {_PREFIX + key: value for key, value in values.items()})
+        fields = self.to_json().items()
+        values = {_PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in fields}
+        onnx.helper.set_model_props(model, values)
 
     @classmethod
     def read(cls, model: onnx.ModelProto) -> Metadata | None:
         """The metadata of `model`; None when it was not written by qatkit. Raises ModelError when damaged."""
-        values = {item.key: item.value for item in model.metadata_props}
-        if f"{_PREFIX}classes" not in values:
+        found = {item.key: item.value for item in model.metadata_props}
+        if f"{_PREFIX}classes" not in found:
             return None
+        values = {key.removeprefix(_PREFIX): value for key, value in found.items() if key.startswith(_PREFIX)}
         try:
-            classes = tuple(str(name) for name in json.loads(values[f"{_PREFIX}classes"]))
-            return cls(
-                classes=classes,
-                box_scale=float(values[f"{_PREFIX}box_scale"]),
-                box_offset=float(values[f"{_PREFIX}box_offset"]),
-                stride=int(values[f"{_PREFIX}stride"]),
-                qat=values[f"{_PREFIX}qat"],
-                tool_version=values[f"{_PREFIX}tool_version"],
-            )
+            return cls.from_json({**values, "classes": json.loads(values["classes"])})
         except (KeyError, ValueError, TypeError) as error:
             raise ModelError(f"the metadata of this ONNX file is damaged: {error}") from error

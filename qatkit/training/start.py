@@ -48,7 +48,7 @@ def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Mode
 
 
 def _fitting_model(spec: Experiment, path: Path, key: str) -> Model:
-    model = open_model(path, key, spec)
+    model = open_model(path, key, Labels.from_spec(spec))
     check_fit(spec, model.graph.input.shape, model.classes, str(path))
     return model
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
 import onnxruntime
 
 import qatkit
@@ -22,12 +21,15 @@ from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels, to_float
 from qatkit.detectnet.clustering import Detections
 from qatkit.detectnet.fit import check_fit
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.open import open_engine
 from qatkit.errors import UsageError
 from qatkit.evaluation.evaluate import Result
 from qatkit.evaluation.speed import images_per_second
-from qatkit.export.export import ExportOptions, ExportReport
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import ExportReport, export_recorded
 from qatkit.files import check_writable, write_json, write_text
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
@@ -45,7 +47,6 @@ from qatkit.report.result import (
 from qatkit.report.rows import FLOAT
 from qatkit.spec import Experiment
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
-from qatkit.workflow.export import export_recorded
 
 _CALIBRATION_IMAGES = 100
 _LAYER_IMAGES = 16
@@ -60,7 +61,6 @@ class Candidate:
     engine: Engine
     path: Path
     model: Model
-    options: ExportOptions
     exported: ExportReport
 
 
@@ -115,7 +115,7 @@ def compare(
 
 
 def _fitting(path: Path, key: str, spec: Experiment) -> Model:
-    model = open_model(path, key, spec)
+    model = open_model(path, key, Labels.from_spec(spec))
     check_fit(spec, model.graph.input.shape, model.classes, str(path))
     return model
 
@@ -128,7 +128,7 @@ def _candidates(
     report = export_recorded(model, folder / "model.onnx", options, images)
 
     def candidate(precision: str, path: Path) -> Candidate:
-        return Candidate(name, precision, open_engine(path, spec=spec), path, model, options, report)
+        return Candidate(name, precision, open_engine(path, labels=Labels.from_spec(spec)), path, model, report)
 
     assert report.qdq is not None  # INT8 was asked for
     if model.is_qat:
@@ -164,7 +164,7 @@ def _layers(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable
     images = [to_float(load_pixels(path, layout))[None] for path in frames.sample(_LAYER_IMAGES).image_paths]
     entries = []
     for candidate in track(quantized, "Errors per layer", len(quantized)):
-        errors = layer_errors(onnx.load(candidate.exported.onnx), onnx.load(candidate.path), images)
+        errors = layer_errors(OnnxFile.read(candidate.exported.onnx), OnnxFile.read(candidate.path), images)
         entries.append(LayerErrors(candidate.name, candidate.precision, len(images), errors))
     return entries
 
@@ -176,8 +176,8 @@ def _costs(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable)
     for candidate in quantized:
         info(f"Sensitivity of {candidate.name}, {candidate.precision}, on {len(frames)} images")
         settings = settings_of(spec, candidate.engine)
-        trials = Trials(candidate.model, candidate.options, candidate.exported, batches, settings)
-        expected = trials.reference(open_engine(candidate.exported.onnx, spec=spec))
+        trials = Trials(candidate.exported, batches, settings)
+        expected = trials.reference(open_engine(candidate.exported.onnx, labels=Labels.from_spec(spec)))
         found = measure(candidate.model.graph, trials.plan, expected, len(frames), trials)
         entries.append(LayerCosts(candidate.name, candidate.precision, found))
     return entries

@@ -12,8 +12,9 @@ from qatkit.dataset.batches import EvaluationBatches
 from qatkit.dataset.frames import FrameTable, load_frames
 from qatkit.detectnet.clustering import Compat
 from qatkit.detectnet.fit import check_fit
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
-from qatkit.engine.open import check_model, int8_report, open_engine
+from qatkit.engine.open import int8_report, open_engine
 from qatkit.errors import GateError
 from qatkit.evaluation.evaluate import EvaluationSettings, Observe, Result, evaluate
 from qatkit.files import check_file, write_json
@@ -66,8 +67,7 @@ def evaluate_model(
         check_file(json_file)
     with status.run("evaluate", results_dir) as log:
         experiment = load_experiment(spec)
-        check_model(model, cal_cache)
-        engine = open_engine(model, key, cal_cache=cal_cache, spec=experiment)
+        engine = open_engine(model, key, cal_cache=cal_cache, labels=Labels.from_spec(experiment))
         frames = load_split(experiment, training_set=training_set)
         result = evaluate_engine(engine, experiment, frames, batch_size=batch_size, compat=compat)
         settings = settings_of(experiment, engine, compat=compat)
@@ -98,7 +98,7 @@ def evaluate_engine(
 
     Raises UsageError when classes or image size of the network are not those of the spec.
     """
-    check_fit(spec, engine.info.input_shape, engine.info.classes)
+    check_fit(spec, engine.info.input_shape, engine.info.labels.classes)
     size = batch_size or spec.training_config.batch_size_per_gpu
     batches = EvaluationBatches(frames, spec.augmentation_config.preprocessing, size)
     shown = track(batches, "Evaluation", len(batches))
@@ -108,4 +108,4 @@ def evaluate_engine(
 def settings_of(spec: Experiment, engine: Engine, *, compat: Compat = "none") -> EvaluationSettings:
     """The settings of `spec` with the box encoding of the network."""
     settings = EvaluationSettings.from_spec(spec, compat=compat)
-    return replace(settings, scale=engine.info.box_scale, offset=engine.info.box_offset)
+    return replace(settings, scale=engine.info.labels.box_scale, offset=engine.info.labels.box_offset)

@@ -18,14 +18,14 @@ from qatkit.console import info, track
 from qatkit.dataset.images import image_files, image_size, load_image, map_ahead
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.grid import Grid
-from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
+from qatkit.detectnet.labels import Labels
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.engine.open import open_engine
 from qatkit.errors import UsageError
 from qatkit.files import check_writable, make_directory, replacing, write_json, write_text
 from qatkit.report.drawing import DrawnBox, draw_boxes
-from qatkit.spec import ClasswiseBboxHandlerConfig, Experiment, Inference, load_inference
+from qatkit.spec import ClasswiseBboxHandlerConfig, Inference, load_inference
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_inference(
         config = load_inference(spec)
         images = image_files(image_dir)
         path = model or model_of(config)
-        engine = open_engine(path, key, cal_cache=cal_cache, spec=training_spec(config, path))
+        engine = open_engine(path, key, cal_cache=cal_cache, labels=labels_of(config, path))
         size = batch_size or config.inferencer_config.batch_size
         counts = infer(engine, config, images, results, size, compat=compat, verbose=verbose)
         log.succeed(categorical={"num_objects": counts})
@@ -94,21 +94,14 @@ def model_of(spec: Inference) -> Path:
     raise UsageError("the spec names no model", hint="tlt_config.model, tensorrt_config.trt_engine, or -m")
 
 
-def training_spec(spec: Inference, model: Path) -> Experiment | None:
-    """What an inference spec tells of an ONNX or an engine without metadata, in the words of a training spec.
+def labels_of(spec: Inference, model: Path) -> Labels | None:
+    """What an inference spec tells of an ONNX or an engine without metadata.
 
     Its classes, and the units of boxes that TAO's inference takes for granted. None where the spec names no classes,
     and for the other kinds of models, whose classes are only named by it (see `infer`).
     """
     names = spec.inferencer_config.target_classes
-    if not names or model.suffix.lower() in (".tlt", ".hdf5"):
-        return None
-    experiment = Experiment()
-    experiment.model_config.objective_set.bbox.scale = DEFAULT_BOX_SCALE
-    experiment.model_config.objective_set.bbox.offset = DEFAULT_BOX_OFFSET
-    for name in names:
-        experiment.cost_function_config.target_classes.add(name=name)
-    return experiment
+    return Labels(tuple(names)) if names and model.suffix.lower() not in (".tlt", ".hdf5") else None
 
 
 def infer(
@@ -129,8 +122,9 @@ def infer(
     config, handlers = spec.inferencer_config, spec.bbox_handler_config
     _name_classes(engine, config.target_classes)
     _check(engine, spec)
-    params = inference_params(spec, engine.info.classes, compat=compat)
-    rendered = set(handlers.postproc_classes or engine.info.classes)
+    classes = engine.info.labels.classes
+    params = inference_params(spec, classes, compat=compat)
+    rendered = set(handlers.postproc_classes or classes)
     if not handlers.disable_overlay:
         make_directory(results / "images_annotated")
     if handlers.kitti_dump:
@@ -142,8 +136,8 @@ def infer(
         found = [
             item
             for index, of_class in detections.items()
-            if engine.info.classes[index] in rendered
-            for item in _found(engine.info.classes[index], of_class.scaled(size[0] / width, size[1] / height), spec)
+            if classes[index] in rendered
+            for item in _found(classes[index], of_class.scaled(size[0] / width, size[1] / height), spec)
         ]
         for item in found:
             counts[item.name] = counts.get(item.name, 0) + 1
@@ -160,22 +154,23 @@ def infer(
 
 def _name_classes(engine: Engine, names: Sequence[str]) -> None:
     """Call the classes of a network from a TAO file, which names none, as the spec does."""
-    if len(names) == len(engine.info.classes) and Labels(engine.info.classes).are_unnamed:
-        engine.info = replace(engine.info, classes=tuple(names))
+    labels = engine.info.labels
+    if len(names) == len(labels.classes) and labels.are_unnamed:
+        engine.info = replace(engine.info, labels=replace(labels, classes=tuple(names)))
 
 
 def _check(engine: Engine, spec: Inference) -> None:
-    config, shape = spec.inferencer_config, engine.info.input_shape
+    config, shape, classes = spec.inferencer_config, engine.info.input_shape, engine.info.labels.classes
     wanted = (config.image_height, config.image_width, config.image_channels)
     if wanted != shape:
         raise UsageError(
             f"inferencer_config: images of {wanted[1]}x{wanted[0]}x{wanted[2]}, "
             f"but the model takes {shape[1]}x{shape[0]}x{shape[2]}"
         )
-    if config.target_classes and tuple(config.target_classes) != engine.info.classes:
+    if config.target_classes and tuple(config.target_classes) != classes:
         raise UsageError(
             f"inferencer_config.target_classes: {', '.join(config.target_classes)}, "
-            f"but the model knows {', '.join(engine.info.classes)}",
+            f"but the model knows {', '.join(classes)}",
             hint="the same names in the same order",
         )
 
@@ -184,14 +179,14 @@ def _detect(
     engine: Engine, images: Sequence[Path], params: Sequence[Any], batch_size: int
 ) -> Iterator[tuple[Path, tuple[int, int], Mapping[int, Detections]]]:
     """Path, size (width, height) of the file, and detections in network-input pixels, image by image."""
-    height, width, channels = engine.info.input_shape
+    (height, width, channels), labels = engine.info.input_shape, engine.info.labels
     load = partial(load_image, width=width, height=height, channels=channels, auto_resize=True)
     loaded = map_ahead(load, images, 2 * batch_size)
     for start in range(0, len(images), batch_size):
         paths = images[start : start + batch_size]
         batch = np.stack(list(islice(loaded, len(paths))))
         cov, bbox = engine.predict(batch)
-        grid = Grid(width, height, cov.shape[3], cov.shape[2], engine.info.box_scale, engine.info.box_offset)
+        grid = Grid(width, height, cov.shape[3], cov.shape[2], labels.box_scale, labels.box_offset)
         for path, detections in zip(paths, detect(cov, bbox, grid, params)):
             yield path, image_size(path), detections
 

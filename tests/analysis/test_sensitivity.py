@@ -79,7 +79,7 @@ def trials(tmp_path: Path) -> tuple[Trials, float]:
     settings = EvaluationSettings(model.classes, (nms,) * 2, (Criteria(0.5),) * 2, scale=30.0, offset=0.25)
     labels = {"boxes": np.array([[[2, 2, 20, 14]]], np.float32), "class_ids": np.zeros((1, 1), np.int32)}
     batches = [{"image": image[None], **labels} for image in images_of(model)]
-    trials = Trials(model, options(tmp_path), report, batches, settings)
+    trials = Trials(report, batches, settings)
     return trials, trials.reference(open_onnx(report.onnx))
 
 

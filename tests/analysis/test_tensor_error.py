@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from qatkit.analysis.tensor_error import (
@@ -20,9 +19,10 @@ from qatkit.analysis.tensor_error import (
     layer_errors,
     quantized_tensors,
 )
-from qatkit.engine.int8.graph import parse
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.errors import ModelError
-from qatkit.export.export import ExportOptions, export
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import export
 from tests.export.test_export import QAT_TENSORS, float_model, images_of, qat_model
 
 
@@ -131,15 +131,15 @@ def test_layer(tensor: str, layer: str) -> None:
 
 
 @pytest.fixture(params=["ptq", "qat"])
-def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[onnx.ModelProto, onnx.ModelProto, np.ndarray]:
+def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[OnnxFile, OnnxFile, np.ndarray]:
     model = qat_model() if request.param == "qat" else float_model()
     options = ExportOptions(data_type="int8", calibrator="minmax")
     report = export(model, tmp_path / "model.onnx", options, [images_of(model)])
     assert report.qdq is not None
-    return onnx.load(report.onnx), onnx.load(report.qdq), images_of(model)
+    return OnnxFile.read(report.onnx), OnnxFile.read(report.qdq), images_of(model)
 
 
-def test_errors_of_a_network(exported: tuple[onnx.ModelProto, onnx.ModelProto, np.ndarray]) -> None:
+def test_errors_of_a_network(exported: tuple[OnnxFile, OnnxFile, np.ndarray]) -> None:
     clean, explicit, images = exported
     errors = layer_errors(clean, explicit, [images[:2], images[2:]])
     assert [error.tensor for error in errors] == [*QAT_TENSORS, "output_bbox/BiasAdd:0", "output_cov/Sigmoid:0"]
@@ -154,10 +154,10 @@ def test_errors_of_a_network(exported: tuple[onnx.ModelProto, onnx.ModelProto, n
     assert image.sqnr_db == pytest.approx(10 * np.log10(127**2 * 12 / 3), abs=0.2)
 
 
-def test_a_clean_network_is_no_int8_network(exported: tuple[onnx.ModelProto, onnx.ModelProto, np.ndarray]) -> None:
+def test_a_clean_network_is_no_int8_network(exported: tuple[OnnxFile, OnnxFile, np.ndarray]) -> None:
     clean, explicit, _ = exported
     with pytest.raises(ModelError, match="has no Q/DQ nodes"):
-        quantized_tensors(parse(clean))
-    found = quantized_tensors(parse(explicit))
+        quantized_tensors(clean.graph)
+    found = quantized_tensors(explicit.graph)
     assert found[1].name == "stem_relu/Relu:0" and found[1].rounded == "stem_relu/Relu:0_dequantized"
     assert found[-1] == QuantizedTensor("output_cov/Sigmoid:0", "output_cov/Sigmoid:0", None)

@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import ModelInfo
-from qatkit.export.export import ExportOptions, export
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import export
 from qatkit.model.file import Model
 from tests.cli.commands import qatkit, replaced, succeed
 from tests.dataset.builders import noise, write_image
@@ -23,7 +25,7 @@ class ThreeCells:
     """Finds three boxes in every image, with coverages 0.3, 0.9 and 0.6."""
 
     name, precision = "three", "fp32"
-    info = ModelInfo((48, 64, 3), ("car",), 35.0, 0.5)
+    info = ModelInfo((48, 64, 3), Labels(("car",)))
 
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cov, bbox = np.zeros((len(images), 1, 3, 4), np.float32), np.zeros((len(images), 4, 3, 4), np.float32)

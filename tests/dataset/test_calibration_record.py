@@ -13,8 +13,8 @@ import qatkit
 from qatkit.dataset.calibration_images import ImageFiles, choose_images
 from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.dataset.images import ImageLayout
+from qatkit.export.export import export_recorded
 from qatkit.model.file import Model
-from qatkit.workflow.export import export_recorded
 from tests.dataset.builders import noise, write_image
 from tests.export.test_export import float_model, options, qat_model
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import ModelInfo
 from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.scheme import Int8Scheme, from_cache, from_qdq
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.export.cache import from_ranges
 from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
@@ -23,7 +26,7 @@ from tests.networks import Net, residual
 from tests.quantization import test_placement as blocks
 from tests.reference_network import evaluate, nchw
 
-METADATA = Metadata(("car", "person"), 35.0, 0.5, 2)
+METADATA = Metadata(Labels(("car", "person")), 2)
 OUTPUTS = ("output_cov/Sigmoid:0", "output_bbox/BiasAdd:0")
 
 
@@ -104,7 +107,11 @@ class Exported:
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(self.graph.input.shape, METADATA.classes, METADATA.box_scale, METADATA.box_offset)
+        return ModelInfo(self.graph.input.shape, METADATA.labels)
+
+    @property
+    def clean_file(self) -> OnnxFile:
+        return OnnxFile.of(self.clean, Path("model.onnx"))
 
     def tensor_ranges(self) -> dict[str, float]:
         """ONNX tensor -> range of what the plan quantizes, shared ranges included."""

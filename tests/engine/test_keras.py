@@ -24,8 +24,8 @@ def images(count: int) -> np.ndarray:
 def test_a_float_model() -> None:
     engine = KerasEngine.from_model(MODEL)
     assert (engine.name, engine.precision) == ("keras", "fp32")
-    assert (engine.info.input_shape, engine.info.classes) == ((16, 24, 3), ("person", "bag"))
-    assert (engine.info.box_scale, engine.info.box_offset) == (20.0, 0.25)
+    assert (engine.info.input_shape, engine.info.labels.classes) == ((16, 24, 3), ("person", "bag"))
+    assert (engine.info.labels.box_scale, engine.info.labels.box_offset) == (20.0, 0.25)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.int8.lowering import lower
-from qatkit.engine.onnx_runtime import open_onnx, open_session, wide_codes_are_exact
+from qatkit.engine.int8.probe import wide_codes_are_exact
+from qatkit.engine.onnx_runtime import open_onnx
+from qatkit.engine.session import open_session
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
 from qatkit.export.deployed import deploy
@@ -43,7 +44,7 @@ def test_a_float_file_computes_the_network(export: Exported, tmp_path: Path) -> 
     engine = open_onnx(save(export.clean, tmp_path / "model.onnx"))
     assert (engine.name, engine.precision, engine.report) == ("onnxruntime", "fp32", None)
     assert engine.info.input_shape == (16, 24, 3)
-    assert (engine.info.classes, engine.info.box_scale, engine.info.box_offset) == (("car", "person"), 35.0, 0.5)
+    assert engine.info.labels == Labels(("car", "person"), 35.0, 0.5)
     images = images_for(export.graph)
     cov, bbox = engine.predict(images)
     values = evaluate(export.graph, images)
@@ -94,7 +95,7 @@ def test_scales_that_a_cache_lacks(export: Exported, tmp_path: Path) -> None:
 def test_the_precision_tells_how_the_ranges_were_found(
     export: Exported, tmp_path: Path, qat: str, precision: str
 ) -> None:
-    Metadata(METADATA.classes, 35.0, 0.5, 2, qat=qat).write(export.qdq)
+    Metadata(METADATA.labels, 2, qat=qat).write(export.qdq)
     assert open_onnx(save(export.qdq, tmp_path / "model.onnx")).precision == precision
 
 
@@ -124,20 +125,14 @@ def strange(export: Exported) -> onnx.ModelProto:
     return export.clean
 
 
-def spec_of(*classes: str) -> Any:
-    box = SimpleNamespace(scale=20.0, offset=0.25)
-    return SimpleNamespace(
-        model_config=SimpleNamespace(objective_set=SimpleNamespace(bbox=box)),
-        cost_function_config=SimpleNamespace(target_classes=[SimpleNamespace(name=name) for name in classes]),
-    )
+LABELS = Labels(("a", "b"), 20.0, 0.25)
 
 
 def test_a_strange_file_needs_the_spec(export: Exported, tmp_path: Path) -> None:
     path = save(strange(export), tmp_path / "model.onnx")
     with pytest.raises(UsageError, match="does not say what its classes are"):
         open_onnx(path)
-    info = open_onnx(path, spec=spec_of("a", "b")).info
-    assert (info.classes, info.box_scale, info.box_offset) == (("a", "b"), 20.0, 0.25)
+    assert open_onnx(path, labels=LABELS).info.labels == LABELS
 
 
 def test_outputs_of_other_names_are_told_apart_by_their_channels(export: Exported, tmp_path: Path) -> None:
@@ -228,13 +223,12 @@ def test_batch_norm_left_behind_a_convolution_is_folded_as_tensorrt_does(tmp_pat
     inner = ("conv1/convolution:0", "conv1/BiasAdd:0", "bn_conv1/batchnorm/mul_1:0", "bn_conv1/batchnorm/add_1:0")
     ranges = {name: 1.0 if name == "input_1:0" else 30.0 for name in tensors if name not in inner}
     write_cache(tmp_path / "cal.bin", from_ranges(ranges), tensors)
-    spec = spec_of("a", "b")
-    engine = open_onnx(path, cal_cache=tmp_path / "cal.bin", spec=spec)
+    engine = open_onnx(path, cal_cache=tmp_path / "cal.bin", labels=LABELS)
     assert engine.report is not None
     assert (engine.report.quantized, engine.report.integer) == (1, 1)
     assert (engine.report.missing_scales, engine.report.fused) == ((), inner)
     images = np.random.default_rng(1).uniform(size=(1, 16, 24, 3)).astype(np.float32)
-    for exact, rounded in zip(open_onnx(path, spec=spec).predict(images), engine.predict(images)):
+    for exact, rounded in zip(open_onnx(path, labels=LABELS).predict(images), engine.predict(images)):
         assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.export.deepstream import ClassThresholds, DeepStream, write_deepstream
 
@@ -20,7 +21,7 @@ def config(folder: Path, **changes: Any) -> DeepStream:
         "onnx": folder / "model.onnx",
         "cache": folder / "cal.bin",
         "data_type": "int8",
-        "classes": ("car", "road sign"),
+        "labels": Labels(("car", "road sign")),
         "input_shape": (544, 960, 3),
         "outputs": ("output_bbox/BiasAdd:0", "output_cov/Sigmoid:0"),
     }
@@ -90,8 +91,8 @@ def test_the_engine_is_where_nvinfer_writes_it(tmp_path: Path, data_type: str) -
     [
         ({}, ""),
         ({"grid": (34, 60)}, ""),
-        ({"box_scale": 20.0}, "boxes in units of 35 pixels, not of 20"),
-        ({"box_offset": 0.0}, "an offset of 0.5 pixels, not of 0"),
+        ({"labels": Labels(("car",), box_scale=20.0)}, "boxes in units of 35 pixels, not of 20"),
+        ({"labels": Labels(("car",), box_offset=0.0)}, "an offset of 0.5 pixels, not of 0"),
         # Stride 32: 17 rows of 32 pixels, but 9 rows of 30.2.
         ({"grid": (17, 30)}, ""),
         ({"input_shape": (272, 960, 3), "grid": (9, 30)}, "rows 31 pixels apart, not 30.22"),

@@ -14,12 +14,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import numpy_helper
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.scheme import from_cache, from_qdq, with_movers
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import read_cache
-from qatkit.export.export import ExportOptions, export, plan_of
+from qatkit.export.deployment import Deployment, ExportOptions
+from qatkit.export.export import export
 from qatkit.export.metadata import Metadata
 from qatkit.graph import nodes as n
 from qatkit.model.file import Model
@@ -73,12 +75,7 @@ def test_float_types_give_the_clean_onnx_alone(tmp_path: Path, data_type: Any, m
     assert (report.qdq, report.cache, report.source) == (None, None, None)
     metadata = Metadata.read(onnx.load(report.onnx))
     assert metadata is not None
-    assert (metadata.classes, metadata.box_scale, metadata.box_offset, metadata.stride) == (
-        ("car", "person"),
-        30.0,
-        0.25,
-        2,
-    )
+    assert (metadata.labels, metadata.stride) == (Labels(("car", "person"), 30.0, 0.25), 2)
 
 
 def test_ptq_covers_every_tensor_of_the_network(tmp_path: Path) -> None:
@@ -115,7 +112,7 @@ def test_a_qat_model_with_images_has_a_complete_cache_with_its_own_ranges_where_
     report = export(widened, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     assert list(report.ranges) == TENSORS
     assert report.ranges["a_relu/Relu:0"] == pytest.approx(2 * model.ranges["a_relu"], rel=1e-6)
-    values = evaluate(snap_to_grid(model.graph, plan_of(model, options(tmp_path)).weights), images_of(model))
+    values = evaluate(snap_to_grid(model.graph, report.deployment.int8_plan.weights), images_of(model))
     assert report.ranges["sum/add:0"] == pytest.approx(np.abs(values["sum"]).max(), rel=1e-4)
 
 
@@ -207,7 +204,7 @@ def test_cache_json_qdq_file_and_engine_have_one_set_of_ranges(tmp_path: Path, n
     constants = {item.name: numpy_helper.to_array(item) for item in explicit.graph.initializer}
     quantizers = [node for node in explicit.graph.node if node.op_type == "QuantizeLinear"]
     spelled_out = {node.input[0]: float(constants[node.input[1]]) for node in quantizers}
-    assert len(spelled_out) == len(plan_of(model, wanted).activations)
+    assert len(spelled_out) == len(Deployment.of(model, wanted).int8_plan.activations)
     assert spelled_out == {name: cache[name] for name in spelled_out}
     for scheme in (from_qdq(parse(explicit)), from_cache(parse(onnx.load(report.onnx)), cache)):
         assert spelled_out.keys() <= scheme.scales.keys()

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from numpy.testing import assert_allclose
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 from qatkit.export.deployed import deploy
 from qatkit.export.metadata import Metadata
@@ -16,7 +17,7 @@ from qatkit.graph import nodes as n
 from tests.networks import Net, residual
 from tests.reference_network import evaluate, nchw
 
-METADATA = Metadata(("car", "person"), 35.0, 0.5, 2)
+METADATA = Metadata(Labels(("car", "person")), 2)
 
 
 def zoo() -> Net:

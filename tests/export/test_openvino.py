@@ -83,7 +83,7 @@ def pictures(graph: n.Graph, seed: int) -> Array:
 def with_trained_heads(graph: n.Graph, images: Array) -> n.Graph:
     """`graph` with heads that find objects on `images`: in a fifth of the cells, each a third of the image high."""
     values, weights = evaluate(graph, images), dict(graph.weights)
-    side = graph.input.shape[0] / 6 / METADATA.box_scale
+    side = graph.input.shape[0] / 6 / METADATA.labels.box_scale
     for head, mean, deviation in (("output_cov", -1.5, 2.0), ("output_bbox", side, side / 8)):
         found = values[head].reshape(-1, values[head].shape[-1])
         factor = deviation / found.std(axis=0)
@@ -166,7 +166,7 @@ class Case:
         """By frame and class."""
         height, width, _ = self.graph.input.shape
         rows, columns = outputs[0].shape[2:]
-        grid = Grid(width, height, columns, rows, METADATA.box_scale, METADATA.box_offset)
+        grid = Grid(width, height, columns, rows, METADATA.labels.box_scale, METADATA.labels.box_offset)
         return [list(frame.values()) for frame in detect(*outputs, grid, [params] * 2)]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from qatkit.analysis.tensor_error import layer_errors
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout
 from qatkit.detectnet.clustering import Detections
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.evaluation.evaluate import ClassResult, OperatingPoint, Result
 from qatkit.export.export import export
 from qatkit.report.pictures import galleries
@@ -49,7 +49,7 @@ def test_layers_are_json(tmp_path: Path) -> None:
     model = float_model()
     report = export(model, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     assert report.qdq is not None
-    errors = layer_errors(onnx.load(report.onnx), onnx.load(report.qdq), [images_of(model)])
+    errors = layer_errors(OnnxFile.read(report.onnx), OnnxFile.read(report.qdq), [images_of(model)])
     entry = json.loads(json.dumps(LayerErrors("float", "int8-ptq", 1, errors).to_json()))
     assert (entry["model"], entry["precision"], entry["images"]) == ("float", "int8-ptq", 1)
     rows = entry["tensors"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qatkit.engine.onnx_file import OnnxFile
+from qatkit.engine.tensorrt.expected import Expected, check_network, parse_dims, parse_profile
 from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
 from qatkit.errors import EnvironmentProblem, UsageError
-from qatkit.workflow.convert import Expected, check_network, convert, parse_dims, parse_profile
+from qatkit.workflow.convert import convert
 from tests.engine.networks import exported
 from tests.networks import residual
 
@@ -55,9 +56,8 @@ def test_profiles(name: str, batch: list[int], channels: int, height: int, width
 
 
 @pytest.fixture
-def clean(tmp_path: Path) -> Path:
-    onnx.save(exported(residual(projection=True)).clean, tmp_path / "model.onnx")
-    return tmp_path / "model.onnx"
+def clean() -> OnnxFile:
+    return exported(residual(projection=True)).clean_file
 
 
 OUTPUTS = ("output_cov/Sigmoid", "output_bbox/BiasAdd")
@@ -71,7 +71,7 @@ OUTPUTS = ("output_cov/Sigmoid", "output_bbox/BiasAdd")
         Expected(None, "input_1:0", ("output_bbox/BiasAdd:0", "output_cov/Sigmoid:0")),
     ],
 )
-def test_the_network_that_is_expected(expected: Expected, clean: Path) -> None:
+def test_the_network_that_is_expected(expected: Expected, clean: OnnxFile) -> None:
     check_network(clean, [Expected(), expected])
 
 
@@ -84,7 +84,7 @@ def test_the_network_that_is_expected(expected: Expected, clean: Path) -> None:
         (Expected(outputs=OUTPUTS[:1]), "not output_cov/Sigmoid$"),
     ],
 )
-def test_another_network(expected: Expected, message: str, clean: Path) -> None:
+def test_another_network(expected: Expected, message: str, clean: OnnxFile) -> None:
     with pytest.raises(UsageError, match=message):
         check_network(clean, [Expected(), expected])
 

@@ -11,8 +11,9 @@ import onnx
 
 from qatkit.engine.int8.emit import convolution_of
 from qatkit.engine.int8.fusion import activation_after
-from qatkit.engine.int8.graph import Op, parse
+from qatkit.engine.int8.graph import Op
 from qatkit.engine.int8.scheme import Int8Scheme, with_movers
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.export.calibrate import float_tensors
 
 # All of ONNX Runtime's CPU operations that multiply integers: not only those that are written, for its optimizations
@@ -81,11 +82,10 @@ def integer_operations(optimized: Path) -> dict[str, int]:
     return dict(Counter(kind for kind, _ in sorted(computed)))
 
 
-def without_scale(model: onnx.ModelProto, scales: Mapping[str, float]) -> list[str]:
-    """The float tensors of `model` that have none of `scales` and inherit none (max-pool and the like), in order."""
-    graph = parse(model)
-    known = with_movers(graph, {name: scale for name, scale in scales.items() if scale > 0})
-    return [name for name in float_tensors(model) if name in graph.tensors and name not in known]
+def without_scale(file: OnnxFile, scales: Mapping[str, float]) -> list[str]:
+    """The float tensors of `file` that have none of `scales` and inherit none (max-pool and the like), in order."""
+    known = with_movers(file.graph, {name: scale for name, scale in scales.items() if scale > 0})
+    return [name for name in float_tensors(file.proto) if name in file.graph.tensors and name not in known]
 
 
 def _inner_tensors(scheme: Int8Scheme) -> Iterator[str]:

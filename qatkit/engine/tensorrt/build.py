@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from qatkit import console
-from qatkit.engine.int8.graph import OnnxGraph, parse
-from qatkit.engine.int8.scheme import has_qdq
-from qatkit.engine.onnx_runtime import image_shape, known_scales, load_onnx, output_names
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.tensorrt.library import create, last_error, load_tensorrt, new_log
 from qatkit.engine.tensorrt.plan import BatchProfile, BuildPlan, EngineOptions, build_plan, cache_bytes, version_text
 from qatkit.engine.tensorrt.sidecar import EngineSidecar, fingerprint
 from qatkit.errors import EnvironmentProblem, ModelError
 from qatkit.export.half_precision import to_float16
-from qatkit.export.metadata import Metadata
 from qatkit.files import write_bytes
 
 
@@ -28,48 +25,37 @@ class _Scales:
     names: Collection[str]
 
 
-def build_engine(path: Path, engine: Path, options: EngineOptions, cache: Path | None = None) -> EngineSidecar:
-    """Build the engine of the ONNX file `path`, write it to `engine` and its sidecar beside it; return the sidecar.
+def build_engine(file: OnnxFile, engine: Path, options: EngineOptions, cache: Path | None = None) -> EngineSidecar:
+    """Build the engine of an ONNX file, write it to `engine` and its sidecar beside it; return the sidecar.
 
     cache: calibration cache of a clean ONNX. Raises EnvironmentProblem where TensorRT, a GPU or the DLA is missing
     or the build fails, UsageError for what this TensorRT does not build, ModelError for a damaged file.
     """
     trt, version = load_tensorrt()
-    model = load_onnx(path)
-    graph = parse(model)
-    image_shape(model, path)
-    outputs = output_names(model, path)
-    plan = build_plan(version, options, has_qdq=has_qdq(graph), has_cache=cache is not None)
-    scales = None if cache is None else _Scales(cache_bytes(cache, version), _checked_names(graph, cache))
-    content = to_float16(model).SerializeToString() if plan.half else path.read_bytes()
-    serialized = _Builder(trt, options, plan, scales).build(content, path)
+    plan = build_plan(version, options, has_qdq=file.has_qdq, has_cache=cache is not None)
+    scales = None if cache is None else _Scales(cache_bytes(cache, version), _checked_names(file, cache))
+    content = to_float16(file.proto).SerializeToString() if plan.half else file.path.read_bytes()
+    serialized = _Builder(trt, options, plan, scales).build(content, file.path)
     write_bytes(engine, serialized)
-    metadata = Metadata.read(model)
     sidecar = EngineSidecar(
-        precision=_precision(options, metadata),
-        outputs=outputs,
-        onnx=path.name,
+        precision=file.int8_precision if options.data_type == "int8" else options.data_type,
+        outputs=file.heads,
+        onnx=file.path.name,
         tensorrt=version_text(version),
         dla_core=options.dla_core,
-        metadata=metadata,
+        metadata=file.metadata,
         sha256=fingerprint(serialized),
     )
     sidecar.write(engine)
     return sidecar
 
 
-def _precision(options: EngineOptions, metadata: Metadata | None) -> str:
-    if options.data_type != "int8":
-        return options.data_type
-    return "int8-qat" if metadata is not None and metadata.qat != "no" else "int8-ptq"
-
-
-def _checked_names(graph: OnnxGraph, cache: Path) -> Collection[str]:
+def _checked_names(file: OnnxFile, cache: Path) -> Collection[str]:
     """Names of the tensors with a scale; says how many have none."""
-    names = known_scales(graph, cache)
-    if missing := sorted(graph.tensors - names.keys()):
+    names, tensors = file.scales(cache), file.graph.tensors
+    if missing := sorted(tensors - names.keys()):
         console.warn(
-            f"{cache}: {len(missing)} of {len(graph.tensors)} tensors have no scale, such as {missing[0]}; what "
+            f"{cache}: {len(missing)} of {len(tensors)} tensors have no scale, such as {missing[0]}; what "
             "TensorRT does not fuse away of them runs in float"
         )
     return names.keys()

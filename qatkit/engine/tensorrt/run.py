@@ -6,31 +6,29 @@ import atexit
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from qatkit.engine.base import Array
-from qatkit.engine.model_info import find_heads, model_info
+from qatkit.detectnet.labels import Labels
+from qatkit.engine.base import Array, ModelInfo, find_heads
 from qatkit.engine.tensorrt.library import create, last_error, load_cuda, load_tensorrt, new_log
 from qatkit.engine.tensorrt.plan import chunks
 from qatkit.engine.tensorrt.sidecar import EngineSidecar
-from qatkit.errors import EnvironmentProblem, ModelError, UsageError
-
-if TYPE_CHECKING:
-    from qatkit.spec import Experiment
+from qatkit.errors import EnvironmentProblem, ModelError
 
 
-def open_tensorrt(path: Path, spec: Experiment | None = None) -> TensorRTEngine:
-    """The engine in the file `path`; what it does not say of itself is in its sidecar, or in `spec`.
+def open_tensorrt(path: Path, labels: Labels | None = None) -> TensorRTEngine:
+    """The engine in the file `path`; what it does not say of itself is in its sidecar, or in `labels`.
 
     Raises EnvironmentProblem where TensorRT, pycuda or a GPU is missing, ModelError for an engine that was built by
     another TensorRT or for another GPU, or is no detector, UsageError when nothing names its classes.
     """
+    load_tensorrt()
     content = path.read_bytes()
     sidecar = EngineSidecar.read(path, content)
     device = _Device(content, path, None if sidecar is None else sidecar.dla_core)
-    return TensorRTEngine(device, sidecar, spec, path)
+    return TensorRTEngine(device, sidecar, labels, path)
 
 
 class TensorRTEngine:
@@ -38,21 +36,18 @@ class TensorRTEngine:
 
     name = "tensorrt"
 
-    def __init__(self, device: _Device, sidecar: EngineSidecar | None, spec: Experiment | None, path: Path) -> None:
+    def __init__(self, device: _Device, sidecar: EngineSidecar | None, labels: Labels | None, path: Path) -> None:
         channels, height, width = device.input.shape[1:]
-        self.info = model_info((height, width, channels), None if sidecar is None else sidecar.metadata, spec, path)
+        metadata = None if sidecar is None else sidecar.metadata
+        self.info = ModelInfo.of((height, width, channels), metadata, labels, path)
         self.precision = "unknown" if sidecar is None else sidecar.precision
         self._device = device
         channels_of = {tensor.name: tensor.shape[1] if len(tensor.shape) == 4 else 0 for tensor in device.outputs}
         self._heads = find_heads(channels_of, path)
 
     def predict(self, images: Array) -> tuple[Array, Array]:
-        """images: [B, H, W, C] in 0..1 -> cov [B, C, h, w] in 0..1, bbox [B, 4C, h, w] in units of box_scale.
-
-        Raises UsageError for images of another size.
-        """
-        if images.shape[1:] != self.info.input_shape:
-            raise UsageError(f"the network takes images {self.info.input_shape}, got {images.shape[1:]}")
+        """See `Engine`."""
+        self.info.check(images)
         parts = [self._device.run(images[part]) for part in chunks(len(images), self._device.largest)]
         cov, bbox = (np.concatenate([part[name] for part in parts]) for name in self._heads)
         return cov, bbox

@@ -33,7 +33,7 @@ class EngineSidecar:
     def write(self, engine: Path) -> Path:
         """Write the sidecar of the file `engine`; return its path."""
         path = sidecar_path(engine)
-        write_json(path, asdict(self))
+        write_json(path, {**asdict(self), "metadata": self.metadata and self.metadata.to_json()})
         return path
 
     @classmethod
@@ -57,7 +57,7 @@ class EngineSidecar:
     def _from_json(cls, values: dict[str, Any]) -> EngineSidecar:
         metadata = values.pop("metadata")
         if metadata is not None:
-            metadata = Metadata(**{**metadata, "classes": tuple(metadata["classes"])})
+            metadata = Metadata.from_json(metadata)
         cov, bbox = values.pop("outputs")
         return cls(outputs=(cov, bbox), metadata=metadata, **values)
 

@@ -13,8 +13,10 @@ from onnx import numpy_helper
 
 from qatkit.engine.int8 import conv
 from qatkit.engine.int8.lowering import lower
+from qatkit.engine.int8.probe import wide_codes_are_exact
 from qatkit.engine.int8.scheme import Int8Scheme
-from qatkit.engine.onnx_runtime import OnnxEngine, open_session, wide_codes_are_exact
+from qatkit.engine.onnx_runtime import OnnxEngine
+from qatkit.engine.session import open_session
 from qatkit.graph import nodes as n
 from tests.engine.networks import NETWORKS, OUTPUTS, Exported, exported, images_for
 from tests.networks import Net

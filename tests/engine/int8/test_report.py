@@ -30,7 +30,11 @@ def report_of(net: Net, without: tuple[str, ...], *, complete: bool) -> Int8Repo
     if complete:
         ranges = dict.fromkeys(export.deployed.tensors.values(), 4.0) | ranges
     scales = {name: amax / 127 for name, amax in ranges.items() if name not in without}
-    return make_report(from_cache(parse(export.clean), scales), {}, without_scale(export.clean, scales))
+    return make_report(
+        from_cache(parse(export.clean), scales),
+        {},
+        without_scale(export.clean_file, scales),
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_the_scale_of_a_pool_is_inherited() -> None:
 def test_a_scale_of_zero_is_none() -> None:
     export = exported(residual(projection=True))
     scales = dict.fromkeys(export.deployed.tensors.values(), 0.1) | {"sum/add:0": 0.0}
-    assert without_scale(export.clean, scales) == ["sum/add:0"]
+    assert without_scale(export.clean_file, scales) == ["sum/add:0"]
 
 
 def test_all_integer_operations_count_and_float_ones_do_not(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.engine.tensorrt.build import build_engine
 from qatkit.engine.tensorrt.library import load_cuda, load_tensorrt
@@ -45,7 +46,7 @@ def export(tmp_path: Path) -> Exported:
 
 def built(folder: Path, name: str, options: EngineOptions, cache: str = "") -> TensorRTEngine:
     engine = folder / "model.engine"
-    build_engine(folder / name, engine, options, folder / cache if cache else None)
+    build_engine(OnnxFile.read(folder / name), engine, options, folder / cache if cache else None)
     return open_tensorrt(engine)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.tensorrt.sidecar import EngineSidecar, fingerprint
 from qatkit.errors import ModelError
 from qatkit.export.metadata import Metadata
@@ -19,7 +20,7 @@ CARD = EngineSidecar(
     onnx="model.qdq.onnx",
     tensorrt="10.13.3",
     dla_core=None,
-    metadata=Metadata(("car", "person"), 35.0, 0.5, 16, "tensorrt"),
+    metadata=Metadata(Labels(("car", "person")), 16, "tensorrt"),
     sha256=fingerprint(CONTENT),
 )
 

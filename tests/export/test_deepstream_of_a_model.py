@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from qatkit.errors import UsageError
-from qatkit.export.export import ExportOptions, export
+from qatkit.export.deepstream import DeepStream, write_deepstream
+from qatkit.export.deployment import ExportOptions
+from qatkit.export.export import export
 from qatkit.model.file import Model
 from qatkit.spec import ClusteringConfig, Experiment
-from qatkit.workflow.export import write_ds_config
 from tests.networks import residual
 
 DBSCAN, NMS = ClusteringConfig.DBSCAN, ClusteringConfig.NMS
@@ -34,9 +35,8 @@ def spec(**clustering: object) -> Experiment:
 
 
 def written(model: Model, folder: Path, spec: Experiment | None) -> configparser.ConfigParser:
-    options = ExportOptions()
-    report = export(model, folder / "model.onnx", options)
-    _, path = write_ds_config(model, report, options, spec)
+    report = export(model, folder / "model.onnx", ExportOptions())
+    _, path = write_deepstream(DeepStream.of(report, spec), folder)
     parser = configparser.ConfigParser()
     parser.read_string(path.read_text())
     return parser

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.engine.model_info import find_heads, model_info
+from qatkit.detectnet.labels import Labels
+from qatkit.engine.base import ModelInfo, find_heads
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
-from qatkit.spec import Experiment
 
 FILE = Path("model.engine")
 
@@ -34,19 +34,22 @@ def test_outputs_of_another_network_are_refused(channels: dict[str, int]) -> Non
         find_heads(channels, FILE)
 
 
+def metadata(name: str) -> Metadata:
+    return Metadata(Labels((name,)), 16)
+
+
 def test_metadata_come_before_nothing_at_all() -> None:
-    info = model_info((16, 24, 3), Metadata(("car",), 35.0, 0.5, 16), None, FILE)
-    assert (info.input_shape, info.classes, info.box_scale, info.box_offset) == ((16, 24, 3), ("car",), 35.0, 0.5)
+    assert ModelInfo.of((16, 24, 3), metadata("car"), None, FILE) == ModelInfo(
+        (16, 24, 3), Labels(("car",), 35.0, 0.5)
+    )
     with pytest.raises(UsageError, match="does not say what its classes are"):
-        model_info((16, 24, 3), None, None, FILE)
+        ModelInfo.of((16, 24, 3), None, None, FILE)
 
 
 def test_a_spec_speaks_for_classes_without_names() -> None:
-    spec = Experiment()
-    spec.cost_function_config.target_classes.add(name="car")
-    spec.model_config.objective_set.bbox.scale = 20.0
-    unnamed, named = (Metadata((name,), 35.0, 0.5, 16) for name in ("class_0", "bus"))
-    found = [model_info((16, 24, 3), metadata, spec, FILE) for metadata in (None, unnamed, named)]
-    assert [info.classes for info in found] == [("car",), ("car",), ("bus",)]
-    assert [info.box_scale for info in found] == [20.0, 20.0, 35.0]
-    assert model_info((16, 24, 3), unnamed, None, FILE).classes == ("class_0",)
+    given = Labels(("car",), box_scale=20.0)
+    found = [
+        ModelInfo.of((16, 24, 3), own, given, FILE).labels for own in (None, metadata("class_0"), metadata("bus"))
+    ]
+    assert found == [given, given, Labels(("bus",), 35.0)]
+    assert ModelInfo.of((16, 24, 3), metadata("class_0"), None, FILE).labels.classes == ("class_0",)
