@@ -11,7 +11,9 @@ from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
+    from qatkit.detectnet.clustering import ClusteringParams
     from qatkit.engine.int8.report import Int8Report
+    from qatkit.evaluation.matching import Criteria
     from qatkit.workflow.evaluate import Evaluation
 
 
@@ -95,11 +97,21 @@ def _show(found: Evaluation, *, verbose: bool) -> None:
     ]
     if verbose:
         for name, clustering, criteria in zip(settings.classes, settings.clustering, settings.criteria):
-            info(f"{name}: {clustering}, {criteria}")
+            info(f"{name}: {_values(clustering)}; {_values(criteria)}")
     info(f"{result.frames} images, {found.engine}, {found.precision}")
     table(["class name", "AP (%)", "objects", "detections", "best threshold", "F1 there"], rows)
     speed = "" if result.fps is None else f", {result.fps:.1f} images/s in the network alone"
     info(f"Mean average precision (in %): {result.map:.4f}{speed}")
+
+
+def _values(settings: ClusteringParams | Criteria) -> str:
+    from dataclasses import asdict
+    from enum import Enum
+
+    def shown(value: object) -> object:
+        return value.name if isinstance(value, Enum) else f"{value:g}" if isinstance(value, float) else value
+
+    return ", ".join(f"{key} {shown(value)}" for key, value in asdict(settings).items())
 
 
 def _show_int8(report: Int8Report, *, cached: bool, verbose: bool) -> None:

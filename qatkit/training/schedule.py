@@ -5,30 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 from qatkit.spec import LearningRateConfig
 
 
-class Schedule(Protocol):
+class Schedule:
     """What the loop asks: the rate of each step, and whether to go on after what it observed.
 
-    state_dict, load_state_dict: the parts of a checkpoint's extra values that are the schedule's.
+    state_dict, load_state_dict: its part of a checkpoint's extra values. What validation finds changes nothing here,
+    and there is no state; a schedule that decides by it says otherwise.
     """
 
-    @property
-    def stopped(self) -> bool:
-        """Whether training ends before its last epoch."""
+    stopped: bool = False
 
     def rate(self, step: int) -> float:
         """The rate of training step `step` (0-based)."""
+        raise NotImplementedError
 
     def observe(self, cost: float, epoch: int, step: int) -> None:
         """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
 
 
 def _between(low: float, high: float, t: float) -> float:
@@ -37,7 +39,7 @@ def _between(low: float, high: float, t: float) -> float:
 
 
 @dataclass(frozen=True)
-class SoftStartAnnealing:
+class SoftStartAnnealing(Schedule):
     """Rises to `maximum` until `soft_start`, stays, falls back to `minimum` from `annealing` on.
 
     soft_start, annealing: fractions of the training of `steps`, 0..1 (reference: TAO's
@@ -49,19 +51,9 @@ class SoftStartAnnealing:
     soft_start: float
     annealing: float
     steps: int = 1
-    stopped: ClassVar[bool] = False
 
     def rate(self, step: int) -> float:
         return self.at(step / self.steps)
-
-    def observe(self, cost: float, epoch: int, step: int) -> None:
-        """What validation finds changes nothing here."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """There is no state."""
 
     def at(self, progress: float) -> float:
         """The rate at `progress` 0..1 of the training."""
@@ -76,7 +68,7 @@ class SoftStartAnnealing:
 
 
 @dataclass
-class EarlyStopping:
+class EarlyStopping(Schedule):
     """Soft start, then the maximum until validation stalls, then annealing, then a stop when it stalls again.
 
     State besides the configuration: the phase, the step it began, and the best validation cost with its epoch.

@@ -128,7 +128,7 @@ def check(
         deployment = _with_errors(deployment, contradictions.of_inference(spec, deployed))
     reports = {"experiment": training, "dataset_export": conversion, "inference": deployment}
     return CheckReport(
-        {kind: report for kind, report in reports.items() if report is not None}, _survey(spec, export, deployed)
+        {kind: report for kind, report in reports.items() if report is not None}, _data_report(spec, export, deployed)
     )
 
 
@@ -152,14 +152,16 @@ def _with_errors(report: SpecReport | None, errors: Iterable[str]) -> SpecReport
     return replace(report, errors=(*report.errors, *(f"{report.path}: {line}" for line in errors)))
 
 
-def _survey(spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None) -> DataReport:
+def _data_report(
+    spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None
+) -> DataReport:
     data = DataReport()
     if spec is not None:
         for split in _SPLITS:
-            _survey_split(spec, split, data)
+            _add_split(spec, split, data)
         _look_for(spec.model_config.pretrained_model_file, "model_config.pretrained_model_file", data)
     if export is not None:
-        _survey_conversion(export, spec, data)
+        _add_conversion(export, spec, data)
     if inference is not None:
         config = inference.inferencer_config
         _look_for(config.tlt_config.model, "tlt_config.model", data)
@@ -168,7 +170,7 @@ def _survey(spec: Experiment | None, export: DatasetExportConfig | None, inferen
     return data
 
 
-def _survey_split(spec: Experiment, split: Split, data: DataReport) -> None:
+def _add_split(spec: Experiment, split: Split, data: DataReport) -> None:
     patterns = [source.tfrecords_path for source in sources_of(spec.dataset_config, split)]
     if not any(_has_records(pattern) for pattern in patterns):
         data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
@@ -192,7 +194,7 @@ def _has_records(pattern: str) -> bool:
         return False
 
 
-def _survey_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport) -> None:
+def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport) -> None:
     kitti = config.WhichOneof("convert_config_type") == "kitti_config"
     root = config.kitti_config.root_directory_path if kitti else config.coco_config.root_directory_path
     if not os.path.isdir(resolve(root)):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from qatkit.choices import CalibratorName
 from qatkit.errors import UsageError
 from qatkit.export.cache import scale_to_hex
 from qatkit.quantization.calibration.calibrators import (
@@ -39,6 +41,10 @@ def histogram(values: object) -> Histogram:
 
 def draw(make: Callable[[np.random.Generator], NDArray[np.float64]]) -> Histogram:
     return histogram(make(np.random.default_rng(0)))
+
+
+def test_the_command_line_knows_them_all() -> None:
+    assert tuple(CALIBRATORS) == get_args(CalibratorName)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
