@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qatkit.detectnet.clustering import ClusteringParams, Compat, Detections, cluster
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
-from qatkit.errors import SpecError
+from qatkit.errors import SpecError, UsageError
 from qatkit.spec import Experiment, Inference, class_names
 
 
@@ -21,7 +21,10 @@ def detect(
 
     cov: [B, C, h, w] in 0..1. bbox: [B, 4C, h, w] in units of grid.scale, channel 4 * class + side. params: one per
     class. Boxes are clipped to the image, in network-input pixels.
+    Raises UsageError when the network has another number of classes: a file without metadata tells only now.
     """
+    if cov.shape[1] != len(params):
+        raise UsageError(f"the network has {cov.shape[1]} classes, the spec {len(params)}")
     boxes = decode(bbox, grid)
 
     def found(frame: int, index: int) -> Detections:

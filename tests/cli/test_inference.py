@@ -71,3 +71,7 @@ def test_an_onnx_of_tao_has_the_classes_of_the_spec(tmp_path: Path) -> None:
     spec.write_text(replaced(INFERENCE, ('target_classes: "car"', "")))
     outcome = qatkit(*arguments)
     assert (outcome.code, "does not say what its classes are" in outcome.err) == (2, True)
+    two = (('target_classes: "car"', 'target_classes: "car" target_classes: "van"'), ('key: "car"', 'key: "default"'))
+    spec.write_text(replaced(INFERENCE, *two))
+    outcome = qatkit(*arguments)
+    assert (outcome.code, "the network has 1 classes, the spec 2" in outcome.err) == (2, True)
