@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.commands import replaced, succeed
+from tests.cli.commands import qatkit, replaced, succeed
 from tests.cli.conftest import TRAINING, VALIDATION, Workspace
 
 
@@ -65,3 +67,15 @@ def test_calibration_tensorfile(workspace: Workspace, small: Path, tmp_path: Pat
         path = tmp_path / f"{count}.tensorfile"
         lines = succeed("calibration_tensorfile", "-e", small, "-o", path, "-v", *flags).out.splitlines()
         assert len({line for line in lines if line.endswith(".jpg")}) == count
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    monkeypatch.setattr("qatkit.workflow.prune.prune", lambda *arguments: os.kill(os.getpid(), number))
+    outcome = qatkit("prune", "-m", model, "-o", tmp_path / "pruned.tlt", "--results_dir", tmp_path / "results")
+    assert outcome.code == code
+    assert [event["status"] for event in events(tmp_path / "results")] == ["STARTED", "FAILURE"]
+    assert events(tmp_path / "results")[-1]["message"] == "interrupted"
+    assert not (tmp_path / "pruned.tlt").exists()
