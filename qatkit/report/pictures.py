@@ -136,7 +136,8 @@ def _labels(frames: FrameTable, layout: ImageLayout, frame: int) -> NDArray[np.f
     boxes, _ = frames.objects(frame)
     width, height = frames.sizes[frame].tolist()
     factors = np.array(layout.resized((width, height))) / (width, height)
-    return (boxes * np.tile(factors, 2) - np.tile(layout.crop, 2)).astype(np.float32)
+    shown: NDArray[np.float32] = (boxes * np.tile(factors, 2) - np.tile(layout.crop, 2)).astype(np.float32)
+    return shown
 
 
 def _plain(boxes: NDArray[np.float32], color: Color) -> list[DrawnBox]:

@@ -80,7 +80,7 @@ class _Run:
     @property
     def batch_size(self) -> int:
         """Images per step, over all devices."""
-        return self.spec.training_config.batch_size_per_gpu * self.strategy.num_replicas_in_sync
+        return self.spec.training_config.batch_size_per_gpu * self.identity.replicas
 
     def run(self) -> Path:
         self._describe()
