@@ -29,8 +29,10 @@ def import_tensorflow() -> None:
     Raises EnvironmentProblem where it, or what belongs to it, is not installed.
     """
     if missing := _missing():
-        what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed here"
-        raise EnvironmentProblem(f"{what}: training, and running a .tlt, need it", hint="pip install 'qatkit[train]'")
+        raise EnvironmentProblem(
+            f"not installed here: {', '.join(missing)}, which training and the running of a .tlt need",
+            hint="pip install 'qatkit[train]'",
+        )
     # Only errors that end the program; the Keras that TFMOT needs.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
