@@ -23,6 +23,7 @@ from qatkit.spec import Experiment, class_names
 
 _SEED = 42  # where no spec has one
 _BATCH_SIZE = 16  # TAO's
+_IMAGES_AHEAD = 4  # decoded before they are asked for
 
 Images = NDArray[np.float32]
 
@@ -71,7 +72,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Images]:
-        images = map_ahead(self._load, self.paths, self.batch_size)
+        images = map_ahead(self._load, self.paths, _IMAGES_AHEAD)
         return _first_together(track(images, "Calibration", len(self.paths)), self.batch_size)
 
     def first(self, count: int) -> Images:

@@ -90,7 +90,7 @@ class Stepper:
         self._task_cost = tf.function(self._cost_of, reduce_retracing=True)  # the last batch may be smaller
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
-        """Update the weights from one batch (elements as `dataset.pipeline` makes them).
+        """Update the weights from one batch (elements as `keras.batches` makes them).
 
         moving: whether batch-norm statistics and quantization ranges follow the batch; at the end of
         quantization-aware training both are frozen while the weights settle on them.
