@@ -16,6 +16,10 @@ Placement: TypeAlias = Literal["tensorrt", "tao"]
 TensorNames: TypeAlias = Literal["onnx", "uff"]
 WantedPrecision: TypeAlias = Literal["auto", "float32", "mixed"]
 
+# How the ranges of INT8 are found: the calibrator, and how many images it sees (the batch size is TAO's).
+CALIBRATOR: CalibratorName = "entropy"
+CALIBRATION_BATCHES = 10
+CALIBRATION_BATCH_SIZE = 16
 # Of quantization-aware training: decay of the moving average of the ranges, and the fraction of the training after
 # which ranges and batch-norm statistics are frozen.
 EMA_DECAY = 0.999

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 
 
 class Net:
@@ -54,11 +55,11 @@ class Net:
         self.conv("output_cov", source, classes, 1, bias=True)
         self.add(n.Sigmoid("output_cov/Sigmoid", ("output_cov",)))
 
-    def graph(self, *outputs: str, seed: int = 0) -> n.Graph:
+    def graph(self, *outputs: str, seed: int = 0) -> Graph:
         """The network with random weights; without `outputs` it ends in the heads of a detector."""
         bare = _without_weights(self.nodes)
         weights = random_weights(bare, seed)
-        return n.Graph("net", tuple(self.nodes), weights, outputs or ("output_bbox", "output_cov/Sigmoid"))
+        return Graph("net", tuple(self.nodes), weights, outputs or ("output_bbox", "output_cov/Sigmoid"))
 
 
 def _without_weights(nodes: list[n.Node]) -> list[tuple[n.Node, list[n.Shape]]]:

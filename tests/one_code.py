@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 
 
 def one_code(graph: Graph, ranges: Mapping[str, float], layer: str) -> float:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import channel_axis, weight_codes
 
 Tensors = dict[str, np.ndarray]
 
 
 def evaluate(
-    graph: n.Graph,
+    graph: Graph,
     images: np.ndarray,
     ranges: Mapping[str, float] | None = None,
     kernels: Collection[str] = (),
@@ -51,7 +52,7 @@ def evaluate(
     return values
 
 
-def _scale_of(graph: n.Graph, name: str, scales: Mapping[str, np.float64]) -> np.float64 | None:
+def _scale_of(graph: Graph, name: str, scales: Mapping[str, np.float64]) -> np.float64 | None:
     while name not in scales:
         if not isinstance(graph[name], (n.MaxPool, n.Pad, n.Upsample)):
             return None
@@ -59,11 +60,11 @@ def _scale_of(graph: n.Graph, name: str, scales: Mapping[str, np.float64]) -> np
     return scales[name]
 
 
-def _bias(graph: n.Graph, node: Any) -> np.ndarray:
+def _bias(graph: Graph, node: Any) -> np.ndarray:
     return graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else np.zeros(())
 
 
-def _integer_convolution(graph: n.Graph, node: Any, x: np.ndarray, scale: np.float64) -> np.ndarray:
+def _integer_convolution(graph: Graph, node: Any, x: np.ndarray, scale: np.float64) -> np.ndarray:
     codes, weight_scale = weight_codes(graph.weight(node.name, "kernel"), channel_axis(node))
     integers = np.rint(x / scale)
     assert np.allclose(integers * scale, x)
@@ -87,7 +88,7 @@ def _windows(x: np.ndarray, size: Any, strides: Any, padding: Any, dilation: Any
     return windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
 
 
-def _other(graph: n.Graph, node: Any, inputs: list[np.ndarray]) -> np.ndarray:  # noqa: C901 - one case per kind
+def _other(graph: Graph, node: Any, inputs: list[np.ndarray]) -> np.ndarray:  # noqa: C901 - one case per kind
     x = inputs[0]
     match node:
         case n.BatchNorm():

@@ -22,6 +22,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.keras import KerasEngine, predictor
 from qatkit.engine.onnx_runtime import OnnxEngine, open_onnx
 from qatkit.export.cache import read_cache
@@ -31,7 +32,7 @@ from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import ExportReport, export
 from qatkit.graph import nodes as n
 from qatkit.graph.build import BACKBONES, build
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.keras.fake_quant import QuantizedKerasGraph
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer
@@ -40,6 +41,7 @@ from qatkit.model.file import Model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
+from qatkit.spec.backbones import ARCHITECTURES
 from tests import golden_data
 from tests.graph.reference import forward
 from tests.graph.test_build import config
@@ -64,7 +66,7 @@ class Case:
 
     def __str__(self) -> str:
         options = "".join(f"-{'' if value else 'no_'}{name}" for name, value in self.options.items())
-        return f"{self.arch}{self.depth if BACKBONES[self.arch].depths else ''}{options}"
+        return f"{self.arch}{self.depth if ARCHITECTURES[self.arch].depths else ''}{options}"
 
 
 LEAKY, SWISH = frozenset({n.LeakyRelu}), frozenset({n.Swish, n.Sigmoid})
@@ -147,10 +149,10 @@ class Chain:
     def model(self, plan: QuantizationPlan | None = None) -> Model:
         """The trained network, with `plan` as if it had been trained for quantization."""
         if plan is None:
-            return Model(self.trained, CLASSES)
+            return Model(self.trained, Labels(CLASSES))
         ranges = {name: max(float(np.abs(self.values[name]).max()), 1e-3) for name in plan.activations}
         graph = snap_biases_to_grid(self.trained, plan, ranges)
-        return Model(graph, CLASSES, ranges=ranges, plan=plan.to_json())
+        return Model(graph, Labels(CLASSES), ranges=ranges, plan=plan)
 
 
 def pruned_to(graph: Graph, filters: int) -> PruneResult:
@@ -226,7 +228,7 @@ def convolutions(graph: Graph) -> list[str]:
 def activations(graph: Graph) -> Counter[type[n.Node]]:
     """How many activations of each kind there are in the backbone."""
     kinds = (type(node) for node in graph.nodes if node.name not in graph.heads)
-    return Counter(kind for kind in kinds if issubclass(kind, n.ACTIVATIONS))
+    return Counter(kind for kind in kinds if issubclass(kind, n.Activation))
 
 
 def test_stride_and_activations(chain: Chain) -> None:
@@ -535,7 +537,7 @@ def test_the_table_in_the_readme_is_true(row: list[str]) -> None:
     ]
     assert ", ".join(f"{graph.params / 1e6:.2f}" for graph in graphs) == params
     assert ", ".join(f"{graph.macs / 1e9:.1f}" for graph in graphs) == macs
-    assert 960 // graphs[0].shape("output_bbox")[1] == int(stride)
+    assert 960 // graphs[0].shape("output_bbox")[1] == int(stride) == ARCHITECTURES[arch].stride
     assert {"ReLU": n.Relu, "leaky ReLU": n.LeakyRelu, "swish": n.Swish}[activation] in activations(graphs[0])
     backbone = BACKBONES[arch]
     assert f"{backbone.blocks.start} to {backbone.blocks.stop - 1}" == blocks

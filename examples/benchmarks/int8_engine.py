@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.int8.emit import SIGNED_ZERO_POINT
 from qatkit.engine.int8.graph import non_negative, parse
 from qatkit.engine.int8.lowering import codes_of, lower
@@ -36,7 +37,8 @@ from qatkit.evaluation.speed import images_per_second
 from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import export
 from qatkit.graph.build import build
-from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm
 from qatkit.model.file import Model
 from qatkit.pruning.prune import PruneOptions, prune_to_ratio
 from qatkit.quantization.folding import CODE_MAX
@@ -66,13 +68,13 @@ def detector(depth: int) -> Model:
             channels = len(weights[f"{node.name}/gamma"])
             weights[f"{node.name}/gamma"] = rng.uniform(0.5, 1.0, channels).astype(np.float32)
             weights[f"{node.name}/beta"] = rng.normal(0, 0.3, channels).astype(np.float32)
-    return Model(graph.with_weights(weights), CLASSES)
+    return Model(graph.with_weights(weights), Labels(CLASSES))
 
 
 def pruned_to_half(model: Model) -> Model:
     """`model` with half of its parameters."""
     graph: Graph = prune_to_ratio(model.graph, PruneOptions(), 0.5).graph
-    return Model(graph, CLASSES, pruned=True)
+    return Model(graph, Labels(CLASSES), pruned=True)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.graph.nodes import BatchNorm, Conv2D, Graph, Relu
-from qatkit.model.file import load_model, save_model
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import BatchNorm, Conv2D, Relu
+from qatkit.model.file import save_model
+from qatkit.model.open import open_model
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--widest", type=int, default=256, help="largest factor, a power of two")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    model = load_model(args.model, args.key or None)
+    model = open_model(args.model, args.key)
     graph, widened = widen(model.graph, args.widest, np.random.default_rng(args.seed))
     save_model(args.out, replace(model, graph=graph), args.key or None)
     print(f"{len(widened)} tensors widened up to {args.widest} times: {', '.join(widened)}")

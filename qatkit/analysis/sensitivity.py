@@ -18,7 +18,7 @@ from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
 from qatkit.export.export import ExportReport
 from qatkit.export.qdq import to_qdq_onnx
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.quantization.kernels import Kernel, int8_kernels, only
 from qatkit.quantization.placement import place
 from qatkit.quantization.plan import QuantizationPlan

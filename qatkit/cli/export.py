@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qatkit.choices import CacheScope, TensorNames
+from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES, CacheScope, TensorNames
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand, no_effect
 
@@ -39,12 +39,16 @@ def _engine_batch(which: str, help: str) -> options.Decorator:
 @options.file("--cal_image_dir", help="INT8: images to calibrate with.")
 @options.file("--cal_data_file", help="INT8: TensorFile to calibrate on; made from --cal_image_dir if that is given.")
 @click.option(
-    "--batches", type=options.AT_LEAST_ONE, default=10, show_default=True, help="INT8: calibration batches."
+    "--batches",
+    type=options.AT_LEAST_ONE,
+    default=CALIBRATION_BATCHES,
+    show_default=True,
+    help="INT8: calibration batches.",
 )
 @click.option(
     "--batch_size",
     type=options.AT_LEAST_ONE,
-    default=16,
+    default=CALIBRATION_BATCH_SIZE,
     show_default=True,
     help="INT8: images per batch; which are the first one matters.",
 )

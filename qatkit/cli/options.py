@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 import click
 
-from qatkit.choices import CalibratorName, DataType, Placement
+from qatkit.choices import CALIBRATOR, CalibratorName, DataType, Placement
 
 if TYPE_CHECKING:
     from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
@@ -73,7 +73,7 @@ def verbose(help: str, name: str = "--verbose", *more: str) -> Decorator:
 
 def calibrator(name: str = "--calibrator", *, help: str) -> Decorator:
     """How ranges are found."""
-    return choice(name, values=CalibratorName, default="entropy", help=help)
+    return choice(name, values=CalibratorName, default=CALIBRATOR, help=help)
 
 
 def placement(help: str) -> Decorator:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
 from qatkit.console import info, track, warn
 from qatkit.dataset.frames import Split, load_frames
 from qatkit.dataset.images import ImageLayout, image_files, load_pixels, map_ahead, to_float
@@ -22,7 +23,6 @@ from qatkit.model.file import Model
 from qatkit.spec import Experiment, class_names
 
 _SEED = 42  # where no spec has one
-_BATCH_SIZE = 16  # TAO's
 _IMAGES_AHEAD = 4  # decoded before they are asked for
 
 Images = NDArray[np.float32]
@@ -66,7 +66,7 @@ class ImageFiles:
     layout: ImageLayout
     source: str
     seed: int
-    batch_size: int = _BATCH_SIZE
+    batch_size: int = CALIBRATION_BATCH_SIZE
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -131,7 +131,12 @@ def _record(
 
 
 def choose_images(
-    files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int = _BATCH_SIZE
+    files: Sequence[str],
+    count: int,
+    seed: int,
+    layout: ImageLayout,
+    source: str,
+    batch_size: int = CALIBRATION_BATCH_SIZE,
 ) -> ImageFiles:
     """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
 
@@ -144,7 +149,7 @@ def choose_images(
 
 
 def images_from_folder(
-    model: Model, folder: Path, count: int, seed: int, batch_size: int = _BATCH_SIZE
+    model: Model, folder: Path, count: int, seed: int, batch_size: int = CALIBRATION_BATCH_SIZE
 ) -> ImageFiles:
     """Images of a folder, resized to the network's input."""
     height, width, channels = model.graph.input.shape
@@ -154,7 +159,7 @@ def images_from_folder(
 
 
 def images_from_spec(
-    spec: Experiment, count: int, batch_size: int = _BATCH_SIZE, *, validation: bool = False
+    spec: Experiment, count: int, batch_size: int = CALIBRATION_BATCH_SIZE, *, validation: bool = False
 ) -> ImageFiles:
     """Images of `spec`, prepared as for training but without augmentation; the seed is the spec's."""
     split: Split = "validation" if validation else "training"
@@ -164,7 +169,9 @@ def images_from_spec(
     return choose_images(frames.image_paths, count, spec.random_seed, layout, source, batch_size)
 
 
-def images_from_tensorfile(model: Model, path: Path, count: int, batch_size: int = _BATCH_SIZE) -> StoredImages:
+def images_from_tensorfile(
+    model: Model, path: Path, count: int, batch_size: int = CALIBRATION_BATCH_SIZE
+) -> StoredImages:
     """Images of a TensorFile, as they stand there, in its batches or in smaller ones of `batch_size`.
 
     Raises UsageError when they are not of the network's size.
@@ -182,8 +189,8 @@ def calibration_images(
     *,
     image_dir: Path | None = None,
     data_file: Path | None = None,
-    batches: int = 10,
-    batch_size: int = _BATCH_SIZE,
+    batches: int = CALIBRATION_BATCHES,
+    batch_size: int = CALIBRATION_BATCH_SIZE,
 ) -> CalibrationImages | None:
     """The images that the flags of `export` name; says which. None where they name none.
 

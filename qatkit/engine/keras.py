@@ -12,7 +12,6 @@ from qatkit.engine.base import Array, ModelInfo
 from qatkit.keras.fake_quant import to_fake_quantized
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.model.file import Model
-from qatkit.quantization.placement import QuantizationPlan
 
 
 class KerasEngine:
@@ -32,8 +31,7 @@ class KerasEngine:
         info = ModelInfo(model.graph.input.shape, model.labels)
         if model.plan is None:
             return cls(to_keras(model.graph), info)
-        plan = QuantizationPlan.from_json(model.plan)
-        return cls(to_fake_quantized(model.graph, plan, model.ranges), info, "int8-qat")
+        return cls(to_fake_quantized(model.graph, model.plan, model.ranges), info, "int8-qat")
 
 
 def predictor(model: tf_keras.Model) -> Callable[[Array], tuple[Array, Array]]:

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from qatkit.choices import CALIBRATOR, CalibratorName
 from qatkit.errors import ModelError
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.calibration.collect import measure
@@ -20,7 +21,10 @@ Values = dict[str, NDArray[np.float32]]
 
 
 def calibrate(
-    model: onnx.ModelProto, images: Images, calibrator: str = "entropy", tensors: Collection[str] | None = None
+    model: onnx.ModelProto,
+    images: Images,
+    calibrator: CalibratorName = CALIBRATOR,
+    tensors: Collection[str] | None = None,
 ) -> dict[str, float]:
     """Tensor name -> amax, for the input and every float tensor that an operation of `model` makes, in its order.
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from qatkit.errors import ModelError
 from qatkit.export.names import TensorNames, tensor_name
-from qatkit.graph.nodes import CONVOLUTIONS, Graph, Pad, Padding, select_weights
+from qatkit.graph.graph import Graph, select_weights
+from qatkit.graph.nodes import CONVOLUTIONS, Pad, Padding
 from qatkit.quantization.folding import fold, foldable
 
 

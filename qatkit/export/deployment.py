@@ -8,13 +8,13 @@ from pathlib import Path
 
 import onnx
 
-from qatkit.choices import CacheScope, CalibratorName, DataType, Placement, TensorNames
+from qatkit.choices import CALIBRATOR, CacheScope, CalibratorName, DataType, Placement, TensorNames
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import DEFAULT_TENSORRT, version_number
 from qatkit.export.calibrate import Images, calibrate, tensors_of
 from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.model.file import Model
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.folding import snap_to_grid
@@ -38,7 +38,7 @@ class ExportOptions:
     cal_cache_file: Path | None = None
     cal_json_file: Path | None = None
     force_ptq: bool = False
-    calibrator: CalibratorName = "entropy"
+    calibrator: CalibratorName = CALIBRATOR
     placement: Placement = "tensorrt"
     skip_layers: tuple[str, ...] = ()
     cal_scope: CacheScope = "all"
@@ -159,10 +159,8 @@ class Deployment:
 
 def _trained_plan(model: Model, options: ExportOptions) -> QuantizationPlan:
     assert model.plan is not None
-    plan = QuantizationPlan.from_json(model.plan)
-    plan.check(model.graph)
-    if options.skip_layers or (options.placement == "tao" and plan.placement != "tao"):
+    if options.skip_layers or (options.placement == "tao" and model.plan.placement != "tao"):
         raise UsageError(
             "a QAT model keeps the placement it was trained with", hint="--force_ptq places anew, by calibration"
         )
-    return plan
+    return model.plan

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qatkit.export.deployed import Deployed
-from qatkit.graph.nodes import CONVOLUTIONS, AvgPool, MaxPool, Node, Shape
+from qatkit.graph.nodes import CONVOLUTIONS, Node, Shape, Window
 
 # Field of a node -> smallest and largest value in rows or columns.
 _CONVOLUTION = {"kernel_size": (1, 32), "strides": (1, 8), "padding": (0, 31), "dilation": (1, 32)}
@@ -38,7 +38,7 @@ def beyond_dla(deployed: Deployed, ranges: Mapping[str, float]) -> list[str]:
 def _sizes(node: Node) -> Iterator[str]:
     """Windows, strides, paddings and dilations."""
     limits = _CONVOLUTION if isinstance(node, CONVOLUTIONS) else _POOLING
-    if not isinstance(node, (*CONVOLUTIONS, MaxPool, AvgPool)):
+    if not isinstance(node, Window):
         return
     for name, (low, high) in limits.items():
         values = getattr(node, name)
@@ -56,5 +56,5 @@ def _extent(shape: Shape) -> Iterator[str]:
 
 def _pooled_ranges(node: Node, ranges: list[float | None]) -> Iterator[str]:
     """In INT8 a DLA pools only where input and output have one range. ranges: of the inputs, then the output."""
-    if isinstance(node, (MaxPool, AvgPool)) and len(set(ranges)) > 1:
+    if isinstance(node, Window) and not isinstance(node, CONVOLUTIONS) and len(set(ranges)) > 1:
         yield "its input and its output have different ranges, a DLA pools in INT8 within one"

@@ -12,23 +12,6 @@ from qatkit.choices import TensorNames as TensorNames
 from qatkit.errors import UsageError
 from qatkit.graph.nodes import CONVOLUTIONS, Add, DepthwiseConv2D, Node
 
-# Node type -> the name that TensorFlow 1 gives the operation inside the Keras layer.
-_OPERATION = {
-    "BatchNorm": "batchnorm/add_1",
-    "Relu": "Relu",
-    "Relu6": "Relu6",
-    "LeakyRelu": "LeakyRelu",
-    "Swish": "mul",
-    "Sigmoid": "Sigmoid",
-    "Multiply": "mul",
-    "Concat": "concat",
-    "MaxPool": "MaxPool",
-    "AvgPool": "AvgPool",
-    "GlobalAvgPool": "Mean",
-    "Pad": "Pad",
-    "Upsample": "ResizeNearestNeighbor",
-}
-
 
 def tensor_name(node: Node, style: TensorNames = "onnx") -> str:
     """The name of the output tensor of `node`.
@@ -54,4 +37,4 @@ def _operation(node: Node) -> str:
     if isinstance(node, Add):
         # Keras adds two at a time: add, add_1, ...
         return "add" if len(node.inputs) == 2 else f"add_{len(node.inputs) - 2}"
-    return _OPERATION[node.op]
+    return node.tf_op or node.op

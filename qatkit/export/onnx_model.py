@@ -15,7 +15,8 @@ from qatkit.errors import ModelError
 from qatkit.export.deployed import Deployed
 from qatkit.export.metadata import Metadata
 from qatkit.graph import nodes as n
-from qatkit.graph.nodes import Graph, Node, Shape
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Node, Shape
 
 OPSET = 13
 # Opset 13 came with IR version 7; TensorRT 8.0 reads it.
@@ -35,7 +36,7 @@ class OnnxWriter:
         """Write every node of the network."""
         for node in self.graph.nodes:
             if not isinstance(node, n.Input):
-                _WRITERS[type(node)](self, node)
+                _WRITERS.get(type(node), _plain)(self, node)
             self.finish(node)
 
     def finish(self, node: Node) -> None:
@@ -107,16 +108,6 @@ def _value_info(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, height, width])
 
 
-def non_negative(graph: Graph, name: str) -> bool:
-    """Whether no value of the output of node `name` can be below zero; the image is taken to be in 0..1."""
-    node = graph[name]
-    if isinstance(node, (n.Input, n.Relu, n.Relu6, n.Sigmoid)):
-        return True
-    if isinstance(node, (n.MaxPool, n.AvgPool, n.GlobalAvgPool, n.Concat, n.Pad, n.Upsample, n.Add, n.Multiply)):
-        return all(non_negative(graph, source) for source in node.inputs)
-    return False
-
-
 def _convolution(writer: OnnxWriter, node: Any) -> None:
     inputs = [*writer.sources(node), writer.kernel(node)]
     if node.use_bias:
@@ -145,7 +136,7 @@ def _relu6(writer: OnnxWriter, node: Node) -> None:
 
 
 def _leaky_relu(writer: OnnxWriter, node: Any) -> None:
-    writer.op("LeakyRelu", writer.sources(node), writer.target(node), name=node.name, alpha=node.alpha)
+    _plain(writer, node, alpha=node.alpha)
 
 
 def _swish(writer: OnnxWriter, node: Node) -> None:
@@ -154,40 +145,36 @@ def _swish(writer: OnnxWriter, node: Node) -> None:
     writer.op("Mul", [source, gate], writer.target(node), name=node.name)
 
 
-def _chain(kind: str) -> Callable[[OnnxWriter, Node], None]:
+def _chain(writer: OnnxWriter, node: Node) -> None:
     """Binary operations over any number of inputs, from the left."""
-
-    def write(writer: OnnxWriter, node: Node) -> None:
-        total, *rest = writer.sources(node)
-        for number, source in enumerate(rest):
-            last = number == len(rest) - 1
-            output = writer.target(node) if last else f"{node.name}/partial_{number}:0"
-            total = writer.op(kind, [total, source], output, name=node.name if last else f"{node.name}/{number}")
-
-    return write
+    total, *rest = writer.sources(node)
+    for number, source in enumerate(rest):
+        last = number == len(rest) - 1
+        output = writer.target(node) if last else f"{node.name}/partial_{number}:0"
+        total = writer.op(node.onnx_op, [total, source], output, name=node.name if last else f"{node.name}/{number}")
 
 
-def _plain(kind: str, **attributes: Any) -> Callable[[OnnxWriter, Node], None]:
-    def write(writer: OnnxWriter, node: Node) -> None:
-        writer.op(kind, writer.sources(node), writer.target(node), name=node.name, **attributes)
+def _plain(writer: OnnxWriter, node: Node, **attributes: Any) -> None:
+    """One operation on what the node reads."""
+    writer.op(node.onnx_op, writer.sources(node), writer.target(node), name=node.name, **attributes)
 
-    return write
+
+def _concat(writer: OnnxWriter, node: Node) -> None:
+    _plain(writer, node, axis=1)
 
 
 def _max_pool(writer: OnnxWriter, node: Any) -> None:
     """ONNX pads a max-pool with minus infinity, TAO with zeros: the same where nothing is negative."""
     (source,) = writer.sources(node)
     window = _window(node)
-    if any(node.padding) and not non_negative(writer.graph, node.inputs[0]):
+    if any(node.padding) and not writer.graph.non_negative(node.inputs[0]):
         source = _zeros_around(writer, source, node.padding, f"{node.name}/Pad:0", f"{node.name}/Pad")
         window["pads"] = (0, 0, 0, 0)
     writer.op("MaxPool", [source], writer.target(node), name=node.name, **window)
 
 
 def _avg_pool(writer: OnnxWriter, node: Any) -> None:
-    writer.op(
-        "AveragePool", writer.sources(node), writer.target(node), name=node.name, count_include_pad=1, **_window(node)
-    )
+    _plain(writer, node, count_include_pad=1, **_window(node))
 
 
 def _pad(writer: OnnxWriter, node: Any) -> None:
@@ -213,21 +200,19 @@ def _upsample(writer: OnnxWriter, node: Any) -> None:
     )
 
 
+# The others are one ONNX operation without attributes.
 _WRITERS: dict[type[Node], Callable[[OnnxWriter, Any], None]] = {
     n.Conv2D: _convolution,
     n.DepthwiseConv2D: _convolution,
     n.BatchNorm: _batch_norm,
-    n.Relu: _plain("Relu"),
     n.Relu6: _relu6,
     n.LeakyRelu: _leaky_relu,
     n.Swish: _swish,
-    n.Sigmoid: _plain("Sigmoid"),
-    n.Add: _chain("Add"),
-    n.Multiply: _chain("Mul"),
-    n.Concat: _plain("Concat", axis=1),
+    n.Add: _chain,
+    n.Multiply: _chain,
+    n.Concat: _concat,
     n.MaxPool: _max_pool,
     n.AvgPool: _avg_pool,
-    n.GlobalAvgPool: _plain("GlobalAveragePool"),
     n.Pad: _pad,
     n.Upsample: _upsample,
 }

@@ -17,10 +17,12 @@ from qatkit.graph.backbones.resnet import RESNET
 from qatkit.graph.backbones.squeezenet import SQUEEZENET
 from qatkit.graph.backbones.vgg import VGG
 from qatkit.graph.builder import Builder
-from qatkit.graph.nodes import Graph, Shape
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Shape
 
 if TYPE_CHECKING:
     from qatkit.spec import ModelConfig
+from qatkit.spec.backbones import ARCHITECTURES
 
 BACKBONES: dict[str, Backbone] = {
     "resnet": RESNET,
@@ -54,8 +56,9 @@ def build(model_config: ModelConfig, input_shape: Shape, classes: int, seed: int
         use_pooling=model_config.use_pooling,
         all_projections=model_config.all_projections,
     )
-    if backbone.depths and options.num_layers not in backbone.depths:
-        listed = ", ".join(map(str, backbone.depths))
+    depths = ARCHITECTURES[arch].depths
+    if depths and options.num_layers not in depths:
+        listed = ", ".join(map(str, depths))
         raise SpecError(f"model_config.num_layers: there is no {arch} {options.num_layers}", hint=f"one of {listed}")
     if arch == "resnet" and options.use_pooling:
         console.warn("model_config.use_pooling: with pooling a resnet has stride 224, too coarse to detect anything")

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.graph import nodes
-from qatkit.graph.nodes import Graph, Node, Padding, Shape
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Node, Padding, Shape
 
 Array = NDArray[np.float32]
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], Array]

@@ -1,4 +1,4 @@
-"""The network as data: a `Graph` is an ordered tuple of typed nodes plus NumPy weights by name.
+"""The operations of a network as data, each with what is true of all of its kind (its traits).
 
 Shapes are (height, width, channels); kernels are HWIO (depthwise: HWI1), as TensorFlow keeps them.
 Every node has one output tensor, known by the node's name. Layer names are TAO's; a node that TAO hides inside
@@ -7,31 +7,47 @@ a layer is called `<layer>/<Op>`, as the tensor it makes in TAO's ONNX (`output_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
-
-from qatkit.errors import ModelError
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 Shape = tuple[int, int, int]
-Weights = Mapping[str, NDArray[np.float32]]
 # Zeros added around an image: top, left, bottom, right (the order of ONNX `pads`).
 Padding = tuple[int, int, int, int]
-# Larger images or more channels than this exist only in damaged files.
-_MAX_EXTENT = 1 << 20
+# What an operation does with INT8 codes. "moves": it moves codes or chooses among them and zeros, so that its output
+# has exactly its input's range. "joins": puts tensors side by side, which commutes with rounding. "computes": sums or
+# multiplies in a kernel of its own. "weighs": multiplies by weights. "float": it reads no codes, unless it is fused.
+Int8Role = Literal["float", "moves", "joins", "computes", "weighs"]
+# Which values can be below zero: "any", none where those of the inputs cannot ("kept"), or "none".
+Negative = Literal["any", "kept", "none"]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `inputs` are the names of the nodes whose outputs it reads."""
+    """One operation. `inputs` are the names of the nodes whose outputs it reads.
+
+    Without further traits it works on every channel by itself, keeps the size, and computes in floating point.
+    """
 
     name: str
     inputs: tuple[str, ...]
+    # The traits of a kind, given where its class is defined.
+    onnx_op: ClassVar[str]
+    tf_op: ClassVar[str]
+    int8: ClassVar[Int8Role]
+    negative: ClassVar[Negative]
     # The weight arrays this kind of node owns; array `part` is stored as `<node name>/<part>`.
     parts: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(
+        cls, *, onnx_op: str = "", tf_op: str = "", int8: Int8Role = "float", negative: Negative = "any"
+    ) -> None:
+        """onnx_op: the ONNX operation that it is written as, which has the same traits; "" for none or several.
+
+        tf_op: what TensorFlow 1 calls it inside the Keras layer, as TAO's tensors do; "" for the name of the class.
+        """
+        super().__init_subclass__()
+        cls.onnx_op, cls.tf_op, cls.int8, cls.negative = onnx_op, tf_op, int8, negative
 
     @property
     def op(self) -> str:
@@ -53,9 +69,14 @@ class Node:
         """Multiply-adds for one image."""
         return 0
 
+    @classmethod
+    def non_negative(cls, inputs: Iterable[bool]) -> bool:
+        """Whether no value of the output can be below zero. inputs: the same of what it reads."""
+        return cls.negative == "none" or (cls.negative == "kept" and all(inputs))
+
 
 @dataclass(frozen=True)
-class Input(Node):
+class Input(Node, negative="none"):
     """The image, RGB or grey, scaled to 0..1."""
 
     shape: Shape = (0, 0, 3)
@@ -65,7 +86,7 @@ class Input(Node):
 
 
 @dataclass(frozen=True)
-class _Window(Node):
+class Window(Node):
     """A node that slides a window over the image."""
 
     kernel_size: tuple[int, int] = (1, 1)
@@ -87,7 +108,7 @@ class _Window(Node):
 
 
 @dataclass(frozen=True)
-class Conv2D(_Window):
+class Conv2D(Window, onnx_op="Conv", int8="weighs"):
     """Convolution with an HWIO kernel."""
 
     filters: int = 1
@@ -112,7 +133,7 @@ class Conv2D(_Window):
 
 
 @dataclass(frozen=True)
-class DepthwiseConv2D(_Window):
+class DepthwiseConv2D(Window, onnx_op="Conv", int8="weighs"):
     """Convolution of every channel by itself, kernel [kh, kw, channels, 1]."""
 
     use_bias: bool = False
@@ -134,7 +155,7 @@ class DepthwiseConv2D(_Window):
 
 
 @dataclass(frozen=True)
-class BatchNorm(Node):
+class BatchNorm(Node, onnx_op="BatchNormalization", tf_op="batchnorm/add_1", int8="weighs"):
     """(x - mean) * gamma / sqrt(variance + epsilon) + beta, per channel."""
 
     epsilon: float = 1e-3
@@ -148,39 +169,49 @@ class BatchNorm(Node):
 
 
 @dataclass(frozen=True)
-class Relu(Node):
+class Activation(Node):
+    """A function of single values. The kernel of a convolution or a sum before it takes it in."""
+
+
+@dataclass(frozen=True)
+class Relu(Activation, onnx_op="Relu", negative="none"):
     """max(x, 0)."""
 
 
 @dataclass(frozen=True)
-class Relu6(Node):
+class Relu6(Activation, onnx_op="Clip", negative="none"):
     """min(max(x, 0), 6)."""
 
 
 @dataclass(frozen=True)
-class LeakyRelu(Node):
+class LeakyRelu(Activation, onnx_op="LeakyRelu"):
     """x where x > 0, else alpha * x."""
 
     alpha: float = 0.1
 
 
 @dataclass(frozen=True)
-class Swish(Node):
+class Swish(Activation, tf_op="mul"):
     """x * sigmoid(x)."""
 
 
 @dataclass(frozen=True)
-class Sigmoid(Node):
+class Sigmoid(Activation, onnx_op="Sigmoid", negative="none"):
     """1 / (1 + exp(-x))."""
 
 
 @dataclass(frozen=True)
-class Add(Node):
+class Join(Node):
+    """An operation on one tensor or more."""
+
+
+@dataclass(frozen=True)
+class Add(Join, onnx_op="Add", int8="computes", negative="kept"):
     """Element-wise sum of its inputs."""
 
 
 @dataclass(frozen=True)
-class Multiply(Node):
+class Multiply(Join, onnx_op="Mul", tf_op="mul", int8="computes", negative="kept"):
     """Element-wise product of its inputs; an input of 1x1 pixels is spread over the image."""
 
     def output_shape(self, inputs: list[Shape]) -> Shape:
@@ -188,7 +219,7 @@ class Multiply(Node):
 
 
 @dataclass(frozen=True)
-class Concat(Node):
+class Concat(Join, onnx_op="Concat", tf_op="concat", int8="joins", negative="kept"):
     """Joins its inputs along the channels."""
 
     def output_shape(self, inputs: list[Shape]) -> Shape:
@@ -196,17 +227,17 @@ class Concat(Node):
 
 
 @dataclass(frozen=True)
-class MaxPool(_Window):
+class MaxPool(Window, onnx_op="MaxPool", int8="moves", negative="kept"):
     """Maximum over a window; padding counts as zeros, as TAO's explicit padding does."""
 
 
 @dataclass(frozen=True)
-class AvgPool(_Window):
+class AvgPool(Window, onnx_op="AveragePool", int8="computes", negative="kept"):
     """Mean over a window; padding counts as zeros."""
 
 
 @dataclass(frozen=True)
-class GlobalAvgPool(Node):
+class GlobalAvgPool(Node, onnx_op="GlobalAveragePool", tf_op="Mean", int8="computes", negative="kept"):
     """Mean over the image, kept as 1x1 pixels."""
 
     def output_shape(self, inputs: list[Shape]) -> Shape:
@@ -214,7 +245,7 @@ class GlobalAvgPool(Node):
 
 
 @dataclass(frozen=True)
-class Pad(Node):
+class Pad(Node, onnx_op="Pad", int8="moves", negative="kept"):
     """Zeros around the image."""
 
     padding: Padding = (0, 0, 0, 0)
@@ -225,7 +256,7 @@ class Pad(Node):
 
 
 @dataclass(frozen=True)
-class Upsample(Node):
+class Upsample(Node, onnx_op="Resize", tf_op="ResizeNearestNeighbor", int8="moves", negative="kept"):
     """Nearest-neighbour enlargement by whole factors (height, width)."""
 
     factors: tuple[int, int] = (2, 2)
@@ -241,129 +272,15 @@ NODE_TYPES: dict[str, type[Node]] = {
         *(Add, Multiply, Concat, MaxPool, AvgPool, GlobalAvgPool, Pad, Upsample),
     )
 }
-ACTIVATIONS = (Relu, Relu6, LeakyRelu, Swish, Sigmoid)
 CONVOLUTIONS = (Conv2D, DepthwiseConv2D)
+_BY_ONNX_OP = {kind.onnx_op: kind for kind in NODE_TYPES.values() if kind.onnx_op}
+
+
+def kind_of(onnx_op: str) -> type[Node] | None:
+    """The kind of node that is written as ONNX operation `onnx_op`, of several one: their traits are the same."""
+    return _BY_ONNX_OP.get(onnx_op)
 
 
 def node_attributes(node: Node) -> dict[str, Any]:
     """The fields of `node` besides its name and inputs."""
     return {item.name: getattr(node, item.name) for item in fields(node) if item.name not in ("name", "inputs")}
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Nodes in topological order, weights by `<node>/<part>`, and the names of the output nodes.
-
-    Construction checks names, order, shapes and completeness of the weights and raises ModelError.
-    """
-
-    name: str
-    nodes: tuple[Node, ...]
-    weights: Weights
-    outputs: tuple[str, ...]
-    _shapes: dict[str, Shape] = field(init=False, repr=False, compare=False)
-    _by_name: dict[str, Node] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        shapes: dict[str, Shape] = {}
-        for node in self.nodes:
-            if node.name in shapes:
-                raise ModelError(f"layer {node.name}: the name is used twice")
-            missing = [name for name in node.inputs if name not in shapes]
-            if missing:
-                raise ModelError(f"layer {node.name}: its input {missing[0]} does not come before it")
-            inputs = [shapes[name] for name in node.inputs]
-            _check_arity(node)
-            shapes[node.name] = _checked_shape(node, inputs)
-            self._check_weights(node, inputs)
-        for name in self.outputs:
-            if name not in shapes:
-                raise ModelError(f"output {name}: there is no such layer")
-        object.__setattr__(self, "_shapes", shapes)
-        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
-
-    def _check_weights(self, node: Node, inputs: list[Shape]) -> None:
-        for part, expected in node.weight_shapes(inputs).items():
-            array = self.weights.get(f"{node.name}/{part}")
-            found = "nothing" if array is None else f"{array.shape}"
-            if array is None or array.shape != expected:
-                raise ModelError(f"layer {node.name}: {part} should have the shape {expected}, found {found}")
-
-    def __getitem__(self, name: str) -> Node:
-        return self._by_name[name]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._shapes
-
-    def shape(self, name: str) -> Shape:
-        """(height, width, channels) of the output of node `name`."""
-        return self._shapes[name]
-
-    def input_shapes(self, node: Node) -> list[Shape]:
-        """Shapes of what `node` reads."""
-        return [self._shapes[name] for name in node.inputs]
-
-    @property
-    def input(self) -> Input:
-        """The single input node."""
-        return next(node for node in self.nodes if isinstance(node, Input))
-
-    def consumers(self) -> dict[str, list[Node]]:
-        """Node name -> the nodes that read its output, in graph order."""
-        readers: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
-        for node in self.nodes:
-            for name in node.inputs:
-                readers[name].append(node)
-        return readers
-
-    def weight(self, node: str, part: str) -> NDArray[np.float32]:
-        """The array `part` of node `node`."""
-        return self.weights[f"{node}/{part}"]
-
-    @property
-    def params(self) -> int:
-        """Number of weights, batch-norm statistics included (as Keras counts)."""
-        return sum(int(array.size) for array in self.weights.values())
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of all convolutions for one image."""
-        return sum(node.macs(self.input_shapes(node)) for node in self.nodes)
-
-    @property
-    def heads(self) -> frozenset[str]:
-        """The output nodes and, where an output is an activation, the node that feeds it."""
-        activations = [self[name] for name in self.outputs if isinstance(self[name], ACTIVATIONS)]
-        return frozenset(self.outputs).union(name for node in activations for name in node.inputs)
-
-    def with_weights(self, weights: Weights) -> Graph:
-        """The same nodes with other weights."""
-        return replace(self, weights=weights)
-
-
-def _check_arity(node: Node) -> None:
-    """An Input reads nothing, a joining node one tensor or more, every other node exactly one."""
-    count = len(node.inputs)
-    if isinstance(node, (Add, Multiply, Concat)):
-        if count < 1:
-            raise ModelError(f"layer {node.name}: {node.op} has no input")
-    elif count != (0 if isinstance(node, Input) else 1):
-        raise ModelError(f"layer {node.name}: {node.op} cannot have {count} inputs")
-
-
-def _checked_shape(node: Node, inputs: list[Shape]) -> Shape:
-    if isinstance(node, Add) and len(set(inputs)) != 1:
-        raise ModelError(f"layer {node.name}: its inputs differ in shape: {inputs}")
-    if isinstance(node, Concat) and len({shape[:2] for shape in inputs}) != 1:
-        raise ModelError(f"layer {node.name}: its inputs differ in size: {inputs}")
-    shape = node.output_shape(inputs)
-    if min(shape) < 1:
-        raise ModelError(f"layer {node.name}: nothing is left of its input, {shape}", hint="the image is too small")
-    if max(shape) > _MAX_EXTENT:
-        raise ModelError(f"layer {node.name}: its output has more than {_MAX_EXTENT} rows, columns or channels")
-    return shape
-
-
-def select_weights(weights: Weights, nodes: Iterable[Node]) -> dict[str, NDArray[np.float32]]:
-    """The arrays that `nodes` own."""
-    return {name: weights[name] for node in nodes for name in node.weight_names()}

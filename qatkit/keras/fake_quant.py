@@ -22,7 +22,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 
 from qatkit.choices import EMA_DECAY
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import Graph, Node
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Node
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.tao_quant import TaoActivationQuantizer, TaoWeightQuantizer
 from qatkit.quantization.folding import CODE_MAX

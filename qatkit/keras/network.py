@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import (
     CONVOLUTIONS,
     Add,
@@ -23,8 +24,8 @@ from qatkit.graph.nodes import (
     Conv2D,
     DepthwiseConv2D,
     GlobalAvgPool,
-    Graph,
     Input,
+    Join,
     LeakyRelu,
     MaxPool,
     Multiply,
@@ -98,7 +99,7 @@ def to_keras(
         node_policy = "float32" if node.name in graph.heads else policy
         inputs = [_padded(node, graph, tensors[name], node_policy) for name in node.inputs]
         layer = _layer(node, graph.input_shapes(node), node_policy)
-        merging = isinstance(node, (Add, Multiply, Concat))  # Keras wants a list there, also of a single tensor
+        merging = isinstance(node, Join)  # Keras wants a list there, also of a single tensor
         layer.build([tensor.shape for tensor in inputs] if merging else inputs[0].shape)
         variables.update(_variables(node, layer))
         built[node.name] = layer = wrap(node, layer) if wrap is not None else layer

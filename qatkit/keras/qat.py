@@ -9,7 +9,8 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
-from qatkit.graph.nodes import Graph
+from qatkit.choices import CALIBRATOR, CalibratorName
+from qatkit.graph.graph import Graph
 from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.keras.network import to_keras
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
@@ -18,7 +19,10 @@ from qatkit.quantization.placement import QuantizationPlan
 
 
 def initial_ranges(
-    graph: Graph, plan: QuantizationPlan, images: Iterable[NDArray[np.float32]], calibrator: str = "entropy"
+    graph: Graph,
+    plan: QuantizationPlan,
+    images: Iterable[NDArray[np.float32]],
+    calibrator: CalibratorName = CALIBRATOR,
 ) -> dict[str, float]:
     """Node name -> amax of its output, by `calibrator`, as in post-training quantization.
 
@@ -46,7 +50,7 @@ def start_qat(
     plan: QuantizationPlan,
     images: Iterable[NDArray[np.float32]],
     ema_decay: float,
-    calibrator: str = "entropy",
+    calibrator: CalibratorName = CALIBRATOR,
 ) -> QuantizedKerasGraph:
     """The fake-quantized network of `graph`, its ranges calibrated on `images`."""
     return to_fake_quantized(graph, plan, initial_ranges(graph, plan, images, calibrator), ema_decay)

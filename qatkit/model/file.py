@@ -15,11 +15,12 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import qatkit
-from qatkit.detectnet.labels import DEFAULT_BOX_OFFSET, DEFAULT_BOX_SCALE, Labels
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import Graph, select_weights
+from qatkit.graph.graph import Graph, select_weights
 from qatkit.model import container
 from qatkit.model.node_json import checked_name, node_from_json, node_to_json
+from qatkit.quantization.plan import QuantizationPlan
 
 _MAX_NODES = 10_000
 _MAX_LIST = 1_000
@@ -30,46 +31,46 @@ _MAX_NUMBER = 1e30
 class Model:
     """A network with what its outputs mean.
 
-    classes: in the order of the channels. box_scale, box_offset: pixels per unit of output_bbox, and the shift of
-    the grid's points in pixels. ranges: node name -> the magnitude (amax) that its output is quantized with, scale =
-    amax / 127; empty when the model was not trained for quantization. plan: the QuantizationPlan as JSON, or None.
-    spec_text: the training spec it came from, "" when not known.
+    ranges: node name -> the magnitude (amax) that its output is quantized with, scale = amax / 127. plan: what of it
+    is quantized. Without ranges and plan when the model was not trained for quantization. spec_text: the training
+    spec it came from, "" when not known.
+
+    Raises ModelError for labels that make no sense, and for ranges and a plan of another network.
     """
 
     graph: Graph
-    classes: tuple[str, ...]
-    box_scale: float = DEFAULT_BOX_SCALE
-    box_offset: float = DEFAULT_BOX_OFFSET
+    labels: Labels
     ranges: Mapping[str, float] = field(default_factory=dict)
-    plan: dict[str, Any] | None = None
+    plan: QuantizationPlan | None = None
     pruned: bool = False
     spec_text: str = ""
     tool_version: str = qatkit.__version__
 
     def __post_init__(self) -> None:
-        if not self.classes:
-            raise ModelError("a model needs at least one class")
-        for name in self.classes:
-            checked_name(name)
-        if len(set(self.classes)) != len(self.classes):
-            raise ModelError(f"a class is listed twice: {', '.join(self.classes)}")
-        if not (0 < self.box_scale < math.inf and 0 <= self.box_offset < math.inf):
-            raise ModelError(f"box scale {self.box_scale} and offset {self.box_offset} make no sense")
+        _check_labels(self.labels)
         for name, amax in self.ranges.items():
             if name not in self.graph:
                 raise ModelError(f"range of {name}: there is no such layer")
             if not 0 <= amax < math.inf:
                 raise ModelError(f"range of {name}: should be finite and not negative, found {amax}")
-
-    @property
-    def labels(self) -> Labels:
-        """What the channels of the outputs mean."""
-        return Labels(self.classes, self.box_scale, self.box_offset)
+        if self.plan is not None:
+            self.plan.check(self.graph)
 
     @property
     def is_qat(self) -> bool:
         """Whether the model was trained with fake quantization."""
         return self.plan is not None
+
+
+def _check_labels(labels: Labels) -> None:
+    if not labels.classes:
+        raise ModelError("a model needs at least one class")
+    for name in labels.classes:
+        checked_name(name)
+    if len(set(labels.classes)) != len(labels.classes):
+        raise ModelError(f"a class is listed twice: {', '.join(labels.classes)}")
+    if not (0 < labels.box_scale < math.inf and 0 <= labels.box_offset < math.inf):
+        raise ModelError(f"box scale {labels.box_scale} and offset {labels.box_offset} make no sense")
 
 
 def save_model(path: Path, model: Model, key: str | None = None) -> None:
@@ -86,11 +87,11 @@ def save_model(path: Path, model: Model, key: str | None = None) -> None:
         "name": graph.name,
         "nodes": nodes,
         "outputs": list(graph.outputs),
-        "classes": list(model.classes),
-        "box_scale": float(model.box_scale),
-        "box_offset": float(model.box_offset),
+        "classes": list(model.labels.classes),
+        "box_scale": float(model.labels.box_scale),
+        "box_offset": float(model.labels.box_offset),
         "ranges": {name: float(amax) for name, amax in model.ranges.items()},
-        "plan": model.plan,
+        "plan": None if model.plan is None else model.plan.to_json(),
         "pruned": model.pruned,
         "spec_text": model.spec_text,
     }
@@ -102,8 +103,8 @@ def save_model(path: Path, model: Model, key: str | None = None) -> None:
     container.write(path, header, safetensors.numpy.save(weights), key)
 
 
-def load_model(path: Path, key: str | None = None) -> Model:
-    """Read the model at `path`; a plain file opens with any key.
+def read_tlt(path: Path, key: str | None = None) -> Model:
+    """The model in the file at `path`; a plain file opens with any key.
 
     Everything is checked before anything is built, and nothing in the file can run. Raises ModelError for a file
     that is missing, damaged, of another kind, encrypted with another key, or whose content makes no sense.
@@ -122,13 +123,16 @@ def _model(header: dict[str, Any], weights: dict[str, NDArray[np.float32]]) -> M
         raise ModelError("a network needs one Input, in the first place, and at least one output")
     graph = Graph(checked_name(header.get("name")), nodes, weights, outputs)
     _check_owners(graph)
+    plan = _value(header, "plan", dict, type(None))
     return Model(
         graph=graph,
-        classes=tuple(_list(header, "classes", str, _MAX_LIST)),
-        box_scale=_number(header, "box_scale"),
-        box_offset=_number(header, "box_offset"),
+        labels=Labels(
+            tuple(_list(header, "classes", str, _MAX_LIST)),
+            _number(header, "box_scale"),
+            _number(header, "box_offset"),
+        ),
         ranges={name: _number(header["ranges"], name) for name in _value(header, "ranges", dict)},
-        plan=_value(header, "plan", dict, type(None)),
+        plan=None if plan is None else QuantizationPlan.from_json(plan),
         pruned=_value(header, "pruned", bool),
         spec_text=_value(header, "spec_text", str),
         tool_version=_value(header, "tool_version", str),

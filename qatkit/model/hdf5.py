@@ -6,7 +6,7 @@ Only names, shapes and numbers are read. The network's description is read by `k
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.model.file import Model
+from qatkit.model.foreign import HDF5_SIGNATURE
 from qatkit.model.keras_config import KerasNetwork, read_network
+from qatkit.quantization.plan import QuantizationPlan
 
 # Layer -> part (the name that our nodes use) -> array.
 LayerWeights = Mapping[str, Mapping[str, NDArray[np.float32]]]
@@ -29,17 +31,26 @@ _OUTPUTS = ("output_bbox", "output_cov/Sigmoid")
 _MAX_DESCRIPTION = 64 << 20
 
 
-def read_hdf5(path: Path, classes: Sequence[str] = ()) -> Model:
+def is_hdf5(path: Path) -> bool:
+    """Whether the file begins as HDF5 does; False for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+    except OSError:
+        return False  # whoever opens it next says what is wrong
+
+
+def read_hdf5(path: Path) -> Model:
     """The DetectNet_v2 model in a TAO `.hdf5` file, trained with QAT or not.
 
-    classes: the names to give to its classes, which TAO does not store; class_0, class_1, ... by default. Box scale
-    and offset are not stored either: the customary ones are assumed. The plan of a QAT model says where TAO
-    quantized, its ranges are TAO's. Raises ModelError for a damaged file and for what is no DetectNet_v2 network.
+    TAO stores no names of classes, they are called class_0, class_1, ...; nor box scale and offset: the customary
+    ones are assumed. The plan of a QAT model says where TAO quantized, its ranges are TAO's. Raises ModelError for a
+    damaged file and for what is no DetectNet_v2 network.
     """
     with _opened(path) as file:
         if "model_config" not in file.attrs:
             raise ModelError("holds weights only, no network", hint="it can serve as pretrained_model_file")
-        return _model(read_network(_description(file.attrs["model_config"])), _layer_weights(file), classes)
+        return _model(read_network(_description(file.attrs["model_config"])), _layer_weights(file))
 
 
 def read_hdf5_weights(path: Path) -> LayerWeights:
@@ -48,7 +59,7 @@ def read_hdf5_weights(path: Path) -> LayerWeights:
         return _layer_weights(file)
 
 
-def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str]) -> Model:
+def _model(network: KerasNetwork, weights: LayerWeights) -> Model:
     names = {node.name for node in network.nodes}
     for output in _OUTPUTS:
         if output not in names:
@@ -63,14 +74,7 @@ def _model(network: KerasNetwork, weights: LayerWeights, classes: Sequence[str])
     count = graph.shape("output_cov")[2]
     if graph.shape("output_bbox")[2] != 4 * count:
         raise ModelError(f"output_bbox should have {4 * count} channels, as output_cov has {count}")
-    if classes and len(classes) != count:
-        raise ModelError(f"the network has {count} classes, not {len(classes)} ({', '.join(classes)})")
-    return Model(
-        graph=graph,
-        classes=tuple(classes) or Labels.unnamed(count).classes,
-        ranges=_ranges(network, weights),
-        plan=_plan(network),
-    )
+    return Model(graph, Labels.unnamed(count), _ranges(network, weights), _plan(network))
 
 
 def _ranges(network: KerasNetwork, weights: LayerWeights) -> dict[str, float]:
@@ -84,18 +88,13 @@ def _ranges(network: KerasNetwork, weights: LayerWeights) -> dict[str, float]:
     return {node.name: ranges[node.name] for node in network.nodes if node.name in ranges}
 
 
-def _plan(network: KerasNetwork) -> dict[str, Any] | None:
-    """The JSON of a QuantizationPlan with TAO's placement, as the file has it; None without quantizers."""
+def _plan(network: KerasNetwork) -> QuantizationPlan | None:
+    """TAO's placement, as the file has it; None without quantizers."""
     quantized = {*network.qdq.values(), *network.quantized_inputs.values()}
     if not quantized and not network.quantized_kernels:
         return None
-    return {
-        "placement": "tao",
-        "activations": [node.name for node in network.nodes if node.name in quantized],
-        "weights": list(network.quantized_kernels),
-        "shared": {},
-        "skip": [],
-    }
+    activations = tuple(node.name for node in network.nodes if node.name in quantized)
+    return QuantizationPlan("tao", activations, tuple(network.quantized_kernels), shared={})
 
 
 @contextmanager

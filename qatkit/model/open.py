@@ -1,4 +1,4 @@
-"""A model file together with what its training spec knows about it."""
+"""A model file of either kind, together with what its training spec knows about it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from pathlib import Path
 
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
-from qatkit.model.file import Model
-from qatkit.model.pretrained import read_model
+from qatkit.model.file import Model, read_tlt
+from qatkit.model.hdf5 import is_hdf5, read_hdf5
 
 
 def open_model(path: Path, key: str = "", labels: Labels | None = None) -> Model:
-    """The model in a `.tlt` or `.hdf5` file.
+    """The model in a qatkit `.tlt` or a TAO 5 `.hdf5` file, told apart by their content.
 
     A TAO file names no classes and no box encoding: a model from one, also one that was pruned since, takes them from
-    `labels`, those of a spec, if there are any. Raises UsageError for another number of classes.
+    `labels`, if there are any, those of its training spec. Raises UsageError when they have another number of
+    classes, ModelError for a file that is missing, damaged, of another kind or encrypted with another key.
     """
-    model = read_model(path, key or None)
+    model = read_hdf5(path) if is_hdf5(path) else read_tlt(path, key or None)
     if labels is None or not model.labels.are_unnamed:
         return model
-    names = labels.classes
-    if len(names) != len(model.classes):
+    count, names = len(model.labels.classes), labels.classes
+    if len(names) != count:
         raise UsageError(
-            f"{path}: the network has {len(model.classes)} classes, the spec {len(names)} ({', '.join(names)})",
+            f"{path}: the network has {count} classes, the spec {len(names)} ({', '.join(names)})",
             hint="cost_function_config.target_classes, in the order of the training",
         )
-    return replace(model, classes=names, box_scale=labels.box_scale, box_offset=labels.box_offset)
+    return replace(model, labels=labels)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 from qatkit.graph.build import BBOX, COV
-from qatkit.graph.nodes import Graph, Node
-from qatkit.model.file import Model, load_model
-from qatkit.model.foreign import HDF5_SIGNATURE
-from qatkit.model.hdf5 import LayerWeights, read_hdf5, read_hdf5_weights
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Node
+from qatkit.model.file import read_tlt
+from qatkit.model.hdf5 import LayerWeights, is_hdf5, read_hdf5_weights
 
 Status = Literal["loaded", "missing", "mismatched"]
 _LISTED = 5
@@ -57,27 +56,13 @@ class BackboneReport:
         return "; ".join(parts)
 
 
-def read_model(path: Path, key: str | None = None, classes: Sequence[str] = ()) -> Model:
-    """The model in a qatkit `.tlt` or a TAO 5 `.hdf5` file, told apart by their content.
-
-    classes: names for the classes of an .hdf5, which stores none, and of a .tlt that was made of one.
-    Raises ModelError as `load_model` and `read_hdf5` do.
-    """
-    if _is_hdf5(path):
-        return read_hdf5(path, classes)
-    model = load_model(path, key)
-    if model.classes == Labels.unnamed(len(classes)).classes:
-        return replace(model, classes=tuple(classes))
-    return model
-
-
 def load_backbone(graph: Graph, path: Path, key: str | None = None) -> tuple[Graph, BackboneReport]:
     """`graph` with the weights that the file at `path` has for layers of the same name and shape.
 
     The file: a qatkit `.tlt`, a TAO `.hdf5` model of any kind, or `.h5` weights. The heads keep their weights, as in
     TAO. Raises ModelError when not a single layer fits: then it is the file of another network.
     """
-    found = read_hdf5_weights(path) if _is_hdf5(path) else _by_layer(load_model(path, key).graph)
+    found = read_hdf5_weights(path) if is_hdf5(path) else _by_layer(read_tlt(path, key).graph)
     weights = dict(graph.weights)
     rows = []
     for node in graph.nodes:
@@ -92,14 +77,6 @@ def load_backbone(graph: Graph, path: Path, key: str | None = None) -> tuple[Gra
     if not report.layers("loaded"):
         raise ModelError(f"{path}: no layer fits {graph.name}", hint=_difference(graph, found, report))
     return graph.with_weights(weights), report
-
-
-def _is_hdf5(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
-    except OSError:
-        return False  # whoever opens it next says what is wrong
 
 
 def _by_layer(graph: Graph) -> LayerWeights:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qatkit.graph.nodes import Add, Concat, Conv2D, DepthwiseConv2D, Graph, Input, Multiply, Node
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Add, Concat, Conv2D, DepthwiseConv2D, Input, Multiply, Node
 
 
 @dataclass(frozen=True)

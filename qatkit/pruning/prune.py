@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.errors import UsageError
-from qatkit.graph.nodes import CONVOLUTIONS, DepthwiseConv2D, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS, DepthwiseConv2D
 from qatkit.pruning.channels import ChannelGroups, group_channels
 from qatkit.pruning.norms import Array, Criterion, Normalizer, filter_norms, keep, merge, normalize
 from qatkit.pruning.surgery import Indices, cut, kept_channels

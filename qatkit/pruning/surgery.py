@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.graph.nodes import Conv2D, Graph, Node
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Conv2D, Node
 from qatkit.pruning.channels import ChannelGroups, Row
 
 Indices = NDArray[np.intp]

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Conv2D, DepthwiseConv2D, Graph, Node
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS, BatchNorm, Conv2D, DepthwiseConv2D, Node
 from qatkit.quantization.blocks import fused_blocks
 from qatkit.quantization.plan import QuantizationPlan
 

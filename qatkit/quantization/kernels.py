@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qatkit.graph.nodes import Add, AvgPool, GlobalAvgPool, Graph, Multiply
+from qatkit.graph.graph import Graph
 from qatkit.quantization.blocks import Block, fused_add_inputs, fused_blocks
 from qatkit.quantization.plan import QuantizationPlan
-
-# What computes on codes without a convolution; others only move or join them.
-_ARITHMETIC = (Add, Multiply, AvgPool, GlobalAvgPool)
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def _fused(graph: Graph, plan: QuantizationPlan) -> Iterator[tuple[Block, ...]]:
 
 def _computes_on_codes(block: Block, plan: QuantizationPlan) -> bool:
     sources = [plan.range_source(name) for name in block.first.inputs]
-    return isinstance(block.first, _ARITHMETIC) and None not in sources
+    return block.first.int8 == "computes" and None not in sources
 
 
 def only(plan: QuantizationPlan, kernel: Kernel) -> QuantizationPlan:

@@ -11,30 +11,13 @@ from fnmatch import fnmatchcase
 from typing import get_args
 
 from qatkit.errors import UsageError
-from qatkit.graph.nodes import (
-    CONVOLUTIONS,
-    Add,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    GlobalAvgPool,
-    Graph,
-    Input,
-    MaxPool,
-    Multiply,
-    Pad,
-    Upsample,
-)
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS, Concat, Input
 from qatkit.quantization.blocks import Block, fused_add_inputs, fused_blocks
 from qatkit.quantization.plan import Placement, QuantizationPlan
 from qatkit.quantization.tao_placement import place_tao
 
 __all__ = ["Placement", "QuantizationPlan", "explain", "place"]
-
-# Operations that compute on INT8 codes, so what they read has to be quantized.
-_QUANTIZED_READERS = (*CONVOLUTIONS, Add, Multiply, Concat, AvgPool, GlobalAvgPool, BatchNorm)
-# Operations that only move codes or choose among them (and zeros): their output has their input's range exactly.
-_MOVERS = (MaxPool, Upsample, Pad)
 
 
 def place(graph: Graph, mode: Placement = "tensorrt", skip: Sequence[str] = ()) -> QuantizationPlan:
@@ -90,7 +73,7 @@ def _place_tensorrt(graph: Graph, skipped: set[str], skip: tuple[str, ...]) -> Q
 
 
 def _shared_by_movers(graph: Graph) -> dict[str, str]:
-    return {node.name: node.inputs[0] for node in graph.nodes if isinstance(node, _MOVERS)}
+    return {node.name: node.inputs[0] for node in graph.nodes if node.int8 == "moves"}
 
 
 def _shared_by_concat(graph: Graph, blocks: tuple[Block, ...], skipped: set[str]) -> dict[str, str]:
@@ -99,14 +82,13 @@ def _shared_by_concat(graph: Graph, blocks: tuple[Block, ...], skipped: set[str]
     Rounding commutes with concatenation, so the branch is rounded once instead of twice, and TensorRT writes it in
     place; two ranges would cost a pass over the tensor that converts one scale to the other.
     """
-    readers = graph.consumers()
     shared = {}
     for block in blocks:
-        following = readers[block.end]
-        if isinstance(block.first, (Input, *_MOVERS)) or len(following) != 1 or block.end in graph.outputs:
+        reader = graph.links.sole_reader(block.end)
+        if reader is None or isinstance(block.first, Input) or block.first.int8 == "moves":
             continue
-        if isinstance(following[0], Concat) and following[0].name not in skipped:
-            shared[block.end] = following[0].name
+        if isinstance(graph[reader], Concat) and reader not in skipped:
+            shared[block.end] = reader
     return shared
 
 
@@ -131,9 +113,11 @@ def _carriers(
         for reader in readers[node.name]:
             if reader.name in inner or fused.get(reader.name) == node.name:
                 continue
-            moved = isinstance(reader, _MOVERS) and reader.name in needed
-            computed = isinstance(reader, _QUANTIZED_READERS) and reader.name not in skipped
-            if moved or computed:
+            if reader.int8 == "moves":
+                is_int8 = reader.name in needed
+            else:  # it computes on codes, so what it reads has to be quantized
+                is_int8 = reader.int8 != "float" and reader.name not in skipped
+            if is_int8:
                 needed.add(node.name)
     return needed - set(shared)
 

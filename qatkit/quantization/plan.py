@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 from qatkit.choices import Placement as Placement
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import CONVOLUTIONS, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import (
     CONVOLUTIONS,
     Add,
     BatchNorm,
     Concat,
-    Graph,
     LeakyRelu,
     Multiply,
     Node,

@@ -9,6 +9,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from qatkit.errors import SpecError
+from qatkit.spec.backbones import ARCHITECTURES
 from qatkit.spec.messages import (
     COCOConfig,
     DatasetExportConfig,
@@ -21,8 +22,6 @@ from qatkit.spec.parse import printable
 from qatkit.spec.rules import absent, misfits
 
 _MOST_SHOWN = 5
-_DEPTHS = {"resnet": (10, 18, 34, 50, 101, 152, 200), "vgg": (16, 19), "darknet": (19, 53)}
-_ARCHITECTURES = (*_DEPTHS, "mobilenet_v1", "mobilenet_v2", "squeezenet", "googlenet", "efficientnet_b0")
 
 M = TypeVar("M", bound=Message)
 Check = Callable[[M], Iterator[str]]
@@ -92,9 +91,10 @@ def _architecture(experiment: Experiment) -> Iterator[str]:
     model = experiment.model_config
     if model.load_graph:  # the file decides
         return
-    if model.arch not in _ARCHITECTURES:
-        yield f'model_config.arch must be one of {", ".join(_ARCHITECTURES)}, found "{model.arch}"'
-    depths = _DEPTHS.get(model.arch)
+    if model.arch not in ARCHITECTURES:
+        yield f'model_config.arch must be one of {", ".join(ARCHITECTURES)}, found "{model.arch}"'
+        return
+    depths = ARCHITECTURES[model.arch].depths
     if depths and model.num_layers not in depths:
         listed = ", ".join(map(str, depths))
         yield f"model_config.num_layers of {model.arch} must be one of {listed}, found {model.num_layers}"

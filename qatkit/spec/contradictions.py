@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from google.protobuf.message import Message
 
+from qatkit.spec.backbones import STRIDE
 from qatkit.spec.messages import DatasetExportConfig, Experiment, Inference
-
-STRIDE = 16  # pixels between the grid cells of most networks
 
 
 def of_experiment(experiment: Experiment) -> Iterator[str]:

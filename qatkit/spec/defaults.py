@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qatkit.spec.backbones import DEFAULT_ARCH, DEFAULT_DEPTH, STRIDE
 from qatkit.spec.messages import (
     ClasswiseBboxHandlerConfig,
     ClusteringConfig,
@@ -25,8 +26,8 @@ def resolve_experiment(experiment: Experiment) -> None:
         spatial.rotate_probability = spatial.rotate_probability or 1.0
     if experiment.HasField("model_config"):
         model = experiment.model_config
-        model.arch = model.arch or "resnet"
-        model.num_layers = model.num_layers or 18
+        model.arch = model.arch or DEFAULT_ARCH
+        model.num_layers = model.num_layers or DEFAULT_DEPTH
     if experiment.HasField("evaluation_config"):
         evaluation = experiment.evaluation_config
         evaluation.first_validation_epoch = evaluation.first_validation_epoch or 1
@@ -67,7 +68,7 @@ def resolve_inference(inference: Inference) -> None:
     """Write the effective defaults into the blocks that are present; twice is the same as once."""
     if inference.HasField("inferencer_config"):
         config = inference.inferencer_config
-        config.stride = config.stride or 16
+        config.stride = config.stride or STRIDE
         if config.HasField("tensorrt_config") and config.tensorrt_config.HasField("calibrator_config"):
             calibrator = config.tensorrt_config.calibrator_config
             calibrator.n_batches = calibrator.n_batches or 1

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import Message
 
-from qatkit.spec.contradictions import STRIDE, class_names
+from qatkit.spec.backbones import ARCHITECTURES, STRIDE
+from qatkit.spec.contradictions import class_names
 from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment, Inference
 from qatkit.spec.walk import joined, type_name, walk
 
@@ -35,7 +36,6 @@ _UNUSED: dict[str, tuple[str, ...]] = {
     ),
     "BboxHandlerConfig": ("wandb_config",),
 }
-_LARGE_STRIDE = ("darknet", "efficientnet_b0")
 _KEY = re.compile(r"\[[^]]*\]")
 
 
@@ -110,12 +110,13 @@ def _augmentation(config: AugmentationConfig) -> Iterator[str]:
 def _large_stride(experiment: Experiment) -> Iterator[str]:
     """TAO asks for multiples of 16 only, whatever the network."""
     model, image = experiment.model_config, experiment.augmentation_config.preprocessing
-    if model.load_graph or model.arch not in _LARGE_STRIDE:
+    architecture = ARCHITECTURES.get(model.arch)
+    if model.load_graph or architecture is None:
         return
     for name in ("output_image_width", "output_image_height"):
         value = getattr(image, name)
-        if value % STRIDE == 0 and value % (2 * STRIDE):
-            needed = f"{value} is no multiple of {2 * STRIDE}, the stride of {model.arch}"
+        if value % STRIDE == 0 and value % architecture.stride:
+            needed = f"{value} is no multiple of {architecture.stride}, the stride of {model.arch}"
             yield f"augmentation_config.preprocessing.{name}: {needed}; DeepStream shifts boxes"
 
 

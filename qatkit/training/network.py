@@ -15,7 +15,7 @@ from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.qat import start_qat
 from qatkit.model.file import Model
 from qatkit.quantization.folding import snap_biases_to_grid
-from qatkit.quantization.placement import QuantizationPlan, explain, place
+from qatkit.quantization.placement import explain, place
 from qatkit.spec import Experiment, to_text
 from qatkit.training.options import TrainOptions
 from qatkit.training.precision import Precision
@@ -38,7 +38,7 @@ def build_network(
         return to_keras(start.graph, policy="mixed_bfloat16" if precision == "mixed" else "float32")
     if start.plan is not None:
         info("The model has been trained with QAT before: its placement and ranges are kept.")
-        plan = QuantizationPlan.from_json(start.plan)
+        plan = start.plan
         network = to_fake_quantized(start.graph, plan, start.ranges, options.ema_decay)
     else:
         plan = place(start.graph, options.placement, options.skip_layers)
@@ -50,18 +50,10 @@ def build_network(
 
 def trained_model(network: KerasGraph, start: Model, spec: Experiment) -> Model:
     """What the trained network is worth keeping of: weights, ranges, plan, and the spec."""
-    labels = Labels.from_spec(spec)
-    model = Model(
-        graph=network.read(),
-        classes=labels.classes,
-        box_scale=labels.box_scale,
-        box_offset=labels.box_offset,
-        pruned=start.pruned,
-        spec_text=to_text(spec),
-    )
+    model = Model(network.read(), Labels.from_spec(spec), pruned=start.pruned, spec_text=to_text(spec))
     if not isinstance(network, QuantizedKerasGraph):
         return model
     plan, ranges = network.plan, network.ranges()
     # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
     graph = snap_biases_to_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
-    return replace(model, graph=graph, ranges=ranges, plan=plan.to_json())
+    return replace(model, graph=graph, ranges=ranges, plan=plan)

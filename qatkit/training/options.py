@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, CalibratorName, Placement, WantedPrecision
+from qatkit.choices import (
+    CALIBRATOR,
+    EMA_DECAY,
+    FROZEN_FROM,
+    TEACHER_WEIGHT,
+    CalibratorName,
+    Placement,
+    WantedPrecision,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class TrainOptions:
     precision: WantedPrecision | None = None
     deterministic: bool = False
     restart: bool = False
-    calibrator: CalibratorName = "entropy"
+    calibrator: CalibratorName = CALIBRATOR
     ema_decay: float = EMA_DECAY
     frozen_from: float = FROZEN_FROM
     placement: Placement = "tensorrt"

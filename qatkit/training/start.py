@@ -11,7 +11,8 @@ from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.files import sha256
 from qatkit.graph.build import block_of, build
-from qatkit.graph.nodes import CONVOLUTIONS, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import CONVOLUTIONS
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
 from qatkit.model.pretrained import load_backbone
@@ -33,7 +34,7 @@ def starting_model(spec: Experiment, key: str) -> Model:
     if config.pretrained_model_file:
         graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
         info(report.summary())
-    return Model(graph, labels.classes, labels.box_scale, labels.box_offset)
+    return Model(graph, labels)
 
 
 def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Model:
@@ -49,7 +50,7 @@ def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Mode
 
 def _fitting_model(spec: Experiment, path: Path, key: str) -> Model:
     model = open_model(path, key, Labels.from_spec(spec))
-    check_fit(spec, model.graph.input.shape, model.classes, str(path))
+    check_fit(spec, model.graph.input.shape, model.labels.classes, str(path))
     return model
 
 

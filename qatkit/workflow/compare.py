@@ -13,7 +13,7 @@ import onnxruntime
 import qatkit
 from qatkit.analysis.sensitivity import Trials, measure
 from qatkit.analysis.tensor_error import layer_errors
-from qatkit.choices import CalibratorName
+from qatkit.choices import CALIBRATOR, CalibratorName
 from qatkit.console import info, track
 from qatkit.dataset.batches import EvaluationBatches
 from qatkit.dataset.calibration_images import CalibrationImages, images_from_spec
@@ -78,7 +78,7 @@ def compare(
     output: Path,
     *,
     key: str = "",
-    calibrator: CalibratorName = "entropy",
+    calibrator: CalibratorName = CALIBRATOR,
     sensitivity_images: int = 0,
 ) -> ComparisonResult:
     """Export every model, evaluate what was exported with ONNX Runtime, write `output/result.json`, return it.
@@ -116,7 +116,7 @@ def compare(
 
 def _fitting(path: Path, key: str, spec: Experiment) -> Model:
     model = open_model(path, key, Labels.from_spec(spec))
-    check_fit(spec, model.graph.input.shape, model.classes, str(path))
+    check_fit(spec, model.graph.input.shape, model.labels.classes, str(path))
     return model
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit import status
+from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
 from qatkit.console import info
 from qatkit.dataset.calibration_images import CalibrationImages, calibration_images
 from qatkit.detectnet.labels import Labels
@@ -50,8 +51,8 @@ class ExportJob:
     spec: Path | None = None
     image_dir: Path | None = None
     data_file: Path | None = None
-    batches: int = 10
-    batch_size: int = 16
+    batches: int = CALIBRATION_BATCHES
+    batch_size: int = CALIBRATION_BATCH_SIZE
     ds_config: bool = False
     engine: Path | None = None
     building: EngineOptions | None = None

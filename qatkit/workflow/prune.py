@@ -9,7 +9,7 @@ from qatkit import status
 from qatkit.console import info, warn
 from qatkit.files import check_file
 from qatkit.model.file import Model, save_model
-from qatkit.model.pretrained import read_model
+from qatkit.model.open import open_model
 from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
 
 
@@ -29,7 +29,7 @@ def prune_model(
     """
     with status.run("prune", results_dir) as log:
         check_file(output)
-        model = read_model(source, key or None)
+        model = open_model(source, key)
         result = _pruned(model, options, target_ratio)
         save_model(output, replace(model, graph=result.graph, pruned=True), key or None)
         log.succeed(kpi=_kpi(result, output))

@@ -76,7 +76,7 @@ def trials(tmp_path: Path) -> tuple[Trials, float]:
     model = float_model()
     report = export(model, tmp_path / "model.onnx", options(tmp_path), [images_of(model)])
     nms = ClusteringParams(Algorithm.NMS, coverage_threshold=0.01)
-    settings = EvaluationSettings(model.classes, (nms,) * 2, (Criteria(0.5),) * 2, scale=30.0, offset=0.25)
+    settings = EvaluationSettings(model.labels.classes, (nms,) * 2, (Criteria(0.5),) * 2, scale=30.0, offset=0.25)
     labels = {"boxes": np.array([[[2, 2, 20, 14]]], np.float32), "class_ids": np.zeros((1, 1), np.int32)}
     batches = [{"image": image[None], **labels} for image in images_of(model)]
     trials = Trials(report, batches, settings)

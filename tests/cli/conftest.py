@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from tests.cli.commands import ROOT, Outcome, replaced, succeed
 from tests.networks import Net
@@ -124,7 +125,7 @@ def small(workspace: Workspace) -> Path:
     stem = net.conv_bn_relu("stem", net.input, 8, stride=4)
     net.heads(net.add_relu("sum", net.conv_bn("a", stem, 8), stem))
     model = workspace.root / "small.tlt"
-    save_model(model, Model(net.graph(), CLASSES))
+    save_model(model, Model(net.graph(), Labels(CLASSES)))
     spec = workspace.spec("small")
     qat = workspace.spec("qat").read_text()
     start = str(workspace.root / "retrain" / "weights" / "model.tlt")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.model.file import load_model, save_model
+from qatkit.model.file import save_model
+from qatkit.model.open import open_model
 from qatkit.training.locking import locked
 from tests.cli.commands import qatkit, replaced, succeed
 from tests.cli.conftest import KEY, Trained, Workspace
@@ -64,7 +65,7 @@ class Files:
 def files(tmp_path: Path, workspace: Workspace, small: Path) -> Files:
     """`small`, with its model encrypted: it trains in no time if nothing stops it."""
     model = tmp_path / "model.tlt"
-    save_model(model, load_model(workspace.root / "small.tlt"), KEY)
+    save_model(model, open_model(workspace.root / "small.tlt"), KEY)
     spec = tmp_path / "spec.txt"
     spec.write_text(replaced(small.read_text(), (str(workspace.root / "small.tlt"), str(model))))
     return Files(tmp_path, workspace, spec, model)
@@ -437,10 +438,10 @@ def test_a_start_model_that_changed(begun: Path, small: Path) -> None:
     """The same spec, but the model of that name is another one by now."""
     start = small.parents[1] / "small.tlt"
     original = start.read_bytes()
-    model = load_model(start)
+    model = open_model(start)
     weights = {name: 2 * array for name, array in model.graph.weights.items()}
     try:
-        save_model(start, type(model)(model.graph.with_weights(weights), model.classes))
+        save_model(start, type(model)(model.graph.with_weights(weights), model.labels))
         assert_fails(2, "model to start from", "train", "-e", begun / "spec.txt", "-r", begun / "results")
     finally:
         start.write_bytes(original)
@@ -451,7 +452,7 @@ def test_restart_forgets_the_former_training(begun: Path, tmp_path: Path) -> Non
     flags = ("-r", tmp_path / "results", "--restart", "--skip_layers", "stem")
     outcome = succeed("train", "-e", begun / "spec.txt", *flags)
     assert "Epoch 1/1" in outcome.out and "Resuming" not in outcome.out
-    plan = load_model(tmp_path / "results" / "weights" / "model.tlt").plan
+    plan = open_model(tmp_path / "results" / "weights" / "model.tlt").plan
     assert plan is not None and plan["skip"] == ["stem"]
 
 

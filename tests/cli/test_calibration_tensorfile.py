@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from qatkit.dataset.tensorfile import open_tensorfile
+from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from tests.cli.commands import qatkit, succeed
 from tests.networks import Net
@@ -53,7 +54,7 @@ def test_flags_that_make_no_sense(
 def test_export_calibrates_on_it_as_on_the_spec(spec: Path, tmp_path: Path) -> None:
     net = Net(48, 64)
     net.heads(net.conv_bn_relu("stem", net.input, 4, stride=16), 1)
-    save_model(tmp_path / "model.tlt", Model(net.graph(), ("car",)))
+    save_model(tmp_path / "model.tlt", Model(net.graph(), Labels(("car",))))
     succeed("calibration_tensorfile", "-e", spec, "-o", tmp_path / "cal.tensorfile")
     export = ("export", "-m", tmp_path / "model.tlt", "--data_type", "int8", "--batches", 2, "--batch_size", 2)
     caches = []

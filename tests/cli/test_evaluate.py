@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
 from tests.cli.commands import Outcome, succeed
@@ -32,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = net.graph()
     plan = place(graph, "tensorrt")
     save_model(
-        root / "qat.tlt", Model(graph, ("car",), ranges=dict.fromkeys(plan.activations, 2.0), plan=plan.to_json())
+        root / "qat.tlt", Model(graph, Labels(("car",)), ranges=dict.fromkeys(plan.activations, 2.0), plan=plan)
     )
     export = ("export", "-m", root / "qat.tlt", "--data_type", "int8", "-o", root / "model.onnx")
     succeed(*export, "--cal_cache_file", root / "qat.bin")

@@ -58,7 +58,7 @@ def test_an_onnx_of_tao_has_the_classes_of_the_spec(tmp_path: Path) -> None:
     net = Net(48, 64)
     net.heads(net.conv_bn_relu("stem", net.input, 8, stride=16), classes=1)
     path = tmp_path / "model.onnx"
-    export(Model(net.graph(), ("anything",)), path, ExportOptions())
+    export(Model(net.graph(), Labels(("anything",))), path, ExportOptions())
     bare = onnx.load(path)
     del bare.metadata_props[:]
     onnx.save(bare, path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from qatkit.model.file import load_model
+from qatkit.model.open import open_model
 from tests.cli.commands import replaced, start, succeed
 
 EPOCHS, VALIDATED = 20, (1, 6, 11, 16, 20)
@@ -91,7 +91,7 @@ def test_the_continued_run_ends_with_the_same_weights(spec: Path, folder: Path, 
     assert checkpoints(folder)[-1] > 0.6 * EPOCHS  # ranges are frozen already
     succeed("train", "-e", spec, "-r", folder, *FLAGS)
     succeed("train", "-e", spec, "-r", tmp_path, *FLAGS)
-    stopped, straight = (load_model(path / "weights" / "model.tlt") for path in (folder, tmp_path))
+    stopped, straight = (open_model(path / "weights" / "model.tlt") for path in (folder, tmp_path))
     assert stopped.ranges == straight.ranges
     for name, array in straight.graph.weights.items():
         assert_array_equal(stopped.graph.weights[name], array, err_msg=name)

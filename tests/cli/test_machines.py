@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.detectnet.labels import Labels
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
 from tests.cli.commands import replaced, start, succeed
 from tests.cli.conftest import CLASSES, HEIGHT, WIDTH
 from tests.networks import Net
@@ -21,7 +23,7 @@ def spec_of(small: Path, folder: Path, batch_size: int) -> Path:
     net = Net(HEIGHT, WIDTH)
     net.heads(net.relu("relu", net.conv("conv", net.input, 8, stride=4, bias=True)))
     model = folder / "start.tlt"
-    save_model(model, Model(net.graph(), CLASSES))
+    save_model(model, Model(net.graph(), Labels(CLASSES)))
     path = folder / f"batch{batch_size}.txt"
     path.write_text(
         replaced(
@@ -60,8 +62,8 @@ def test_two_machines_do_what_one_does(small: Path, tmp_path: Path, monkeypatch:
 
     alone = tmp_path / "alone"
     succeed("train", "-e", spec_of(small, tmp_path, 4), "-r", alone)
-    found, expected = (load_model(folder / "weights" / "model.tlt").graph.weights for folder in (together, alone))
-    before = load_model(tmp_path / "start.tlt").graph.weights
+    found, expected = (open_model(folder / "weights" / "model.tlt").graph.weights for folder in (together, alone))
+    before = open_model(tmp_path / "start.tlt").graph.weights
     for name, array in expected.items():
         assert np.abs(array - before[name]).max() > 1e-4, name
         assert_allclose(found[name], array, atol=1e-5, err_msg=name)

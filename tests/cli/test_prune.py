@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from qatkit.cli import main
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.detectnet.labels import Labels
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
 from qatkit.pruning.prune import PruneOptions, prune
 from tests.graph.networks import tiny_network
 from tests.networks import Net
@@ -18,7 +20,7 @@ from tests.networks import Net
 def files(tmp_path: Path) -> tuple[str, str]:
     """Names of a model and of the pruned model to make."""
     source = tmp_path / "model.tlt"
-    save_model(source, Model(tiny_network(), ("person", "bag")))
+    save_model(source, Model(tiny_network(), Labels(("person", "bag"))))
     return str(source), str(tmp_path / "pruned.tlt")
 
 
@@ -33,13 +35,13 @@ SMALL = ("-pg", "1", "-nf", "2")
 
 
 def filters(files: tuple[str, str], layer: str) -> int:
-    return load_model(Path(files[1])).graph.shape(layer)[2]
+    return open_model(Path(files[1])).graph.shape(layer)[2]
 
 
 def test_report(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(files, *SMALL, "-pth", "0.9", "-v") == 0
     out = capsys.readouterr().out
-    graph, before = load_model(Path(files[1])).graph, tiny_network()
+    graph, before = open_model(Path(files[1])).graph, tiny_network()
     assert f"Pruning ratio (pruned model / original model): {graph.params / before.params}" in out
     assert f"Multiply-adds (pruned model / original model): {graph.macs / before.macs}" in out
     assert f"16 -> {graph.shape('a')[2]}" in out
@@ -57,7 +59,7 @@ def test_report(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
 def test_spellings_of_flags(files: tuple[str, str], flags: tuple[str, ...]) -> None:
     assert run(files, *SMALL, *flags) == 0
     options = PruneOptions("L2", "intersection", granularity=1, min_num_filters=2, threshold=1.1)
-    assert load_model(Path(files[1])).graph.nodes == prune(tiny_network(), options).graph.nodes
+    assert open_model(Path(files[1])).graph.nodes == prune(tiny_network(), options).graph.nodes
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_no_excluded_layer_after_the_flag(files: tuple[str, str]) -> None:
 
 def test_target_ratio(files: tuple[str, str]) -> None:
     assert run(files, *SMALL, "--target_ratio", "0.5") == 0
-    assert load_model(Path(files[1])).graph.params <= tiny_network().params / 2
+    assert open_model(Path(files[1])).graph.params <= tiny_network().params / 2
 
 
 UNEVEN = "Channels that are no multiple of 32"
@@ -109,7 +111,7 @@ def test_channels_that_are_no_multiple_of_32(
     graph = net.graph()
     for name, strong in (("a", 50), ("b", 2)):
         graph.weights[f"{name}/kernel"][..., strong:] *= np.float32(1e-3)
-    save_model(tmp_path / "model.tlt", Model(graph, ("person",)))
+    save_model(tmp_path / "model.tlt", Model(graph, Labels(("person",))))
     assert run((str(tmp_path / "model.tlt"), str(tmp_path / "pruned.tlt")), *flags) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if UNEVEN in line]
     assert lines == ([f"{UNEVEN}: {counts}; for INT8 on a GPU: -pg 32"] if counts else [])

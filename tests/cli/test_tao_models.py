@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.keras import KerasEngine
 from qatkit.engine.onnx_runtime import open_onnx
-from qatkit.model.file import Model, load_model
-from qatkit.model.hdf5 import read_hdf5
+from qatkit.model.file import Model
+from qatkit.model.open import open_model
 from tests import golden_data
 from tests.cli.commands import replaced, succeed
 from tests.cli.conftest import CLASSES, HEIGHT, QAT_EPOCHS, TRAINING, VALIDATION, WIDTH, Workspace
@@ -35,7 +36,7 @@ CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 
 @CASES
 def test_keras_computes_what_the_original_computes(case: dict[str, Any]) -> None:
-    model = read_hdf5(golden_data.ROOT / TOPIC / case["file"], case["classes"])
+    model = open_model(golden_data.ROOT / TOPIC / case["file"])
     cov, bbox = KerasEngine.from_model(model).predict(golden_data.array(TOPIC, case, "x").transpose(0, 2, 3, 1))
     for found, layer in ((cov, "output_cov"), (bbox, "output_bbox")):
         expected = golden_data.array(TOPIC, case, f"out_{layer}")
@@ -48,10 +49,10 @@ def test_keras_computes_what_the_original_computes(case: dict[str, Any]) -> None
 def test_keras_quantizes_a_model_of_tao_as_tao_does(tmp_path: Path) -> None:
     """Kernels per tensor, codes to -128."""
     path = write_keras_file(tmp_path / "m.hdf5", tiny_weights(quantized=True), tiny_description(quantized=True))
-    model = read_hdf5(path)
+    model = open_model(path)
     images = np.random.default_rng(0).random((2, 16, 24, 3), np.float32)
     _, bbox = KerasEngine.from_model(model).predict(images)
-    expected = forward(model.graph, images, model.ranges, model.plan["weights"] if model.plan else ())
+    expected = forward(model.graph, images, model.ranges, model.plan.weights if model.plan else ())
     expected_bbox = expected["output_bbox"].transpose(0, 3, 1, 2)
     np.testing.assert_allclose(bbox, expected_bbox, rtol=0, atol=1e-5 * np.abs(expected_bbox).max())
 
@@ -70,7 +71,7 @@ class Journey:
 
     @cached_property
     def original(self) -> Model:
-        return read_hdf5(self.source, CLASSES)
+        return open_model(self.source, labels=Labels(CLASSES))
 
     @cached_property
     def pruned(self) -> Path:
@@ -123,15 +124,15 @@ def journey(
 
 
 def test_it_is_pruned(journey: Journey) -> None:
-    pruned = load_model(journey.pruned)
+    pruned = open_model(journey.pruned)
     assert pruned.pruned
     assert pruned.graph.params < journey.original.graph.params
     assert (pruned.plan, pruned.ranges) == (journey.original.plan, journey.original.ranges)
 
 
 def test_it_is_trained_on_with_quantization(journey: Journey) -> None:
-    pruned, model = load_model(journey.pruned), load_model(journey.retrained)
-    assert model.classes == CLASSES
+    pruned, model = open_model(journey.pruned), open_model(journey.retrained)
+    assert model.labels.classes == CLASSES
     assert [node.name for node in model.graph.nodes] == [node.name for node in pruned.graph.nodes]
     kernels = [name for name in pruned.graph.weights if name.endswith("kernel")]
     moved = [name for name in kernels if not np.array_equal(model.graph.weights[name], pruned.graph.weights[name])]
@@ -139,7 +140,7 @@ def test_it_is_trained_on_with_quantization(journey: Journey) -> None:
     assert model.plan is not None
     # A model that TAO trained for quantization keeps its places.
     assert model.plan == pruned.plan or pruned.plan is None
-    assert set(model.ranges) == set(model.plan["activations"])
+    assert set(model.ranges) == set(model.plan.activations)
 
 
 def test_it_is_exported_and_evaluated(journey: Journey) -> None:
@@ -167,7 +168,7 @@ def test_the_file_itself_is_exported(journey: Journey) -> None:
     path, qat = journey.folder / "direct.onnx", journey.case["qat"]
     succeed("export", "-m", journey.source, "-o", path, *(("--data_type", "int8") if qat else ()))
     deployed = path.with_suffix(".qdq.onnx") if qat else path
-    engine, model = open_onnx(deployed), read_hdf5(journey.source, CLASSES)
+    engine, model = open_onnx(deployed), open_model(journey.source)
     images = golden_data.array(TOPIC, journey.case, "x").transpose(0, 2, 3, 1)
     for found, layer in zip(engine.predict(images), ("output_cov", "output_bbox")):
         expected = golden_data.array(TOPIC, journey.case, f"out_{layer}")

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.detectnet.labels import Labels
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
 from qatkit.spec import load_dataset_export
 from tests import golden_data
 from tests.cli.commands import replaced, succeed
@@ -27,7 +29,7 @@ def spec_of(case: dict[str, Any], folder: Path) -> Path:
     mapping = "".join(f'target_class_mapping {{ key: "{name}" value: "car" }}\n' for name in names - {"dontcare"})
     net = Net(48, 64)
     net.heads(net.conv_bn_relu("stem", net.input, 8, stride=16), classes=1)
-    save_model(folder / "start.tlt", Model(net.graph(), ("car",)))
+    save_model(folder / "start.tlt", Model(net.graph(), Labels(("car",))))
     text = replaced(
         EXPERIMENT,
         ('tfrecords_path: "records/*" image_directory_path: "images"', source),
@@ -50,5 +52,5 @@ def test_files_of_the_original_are_trained_on(case: dict[str, Any], tmp_path: Pa
     images = sum(map(len, decoded.values()))
     assert json.loads(succeed("check", "-e", spec, "--json").out)["data"]["splits"]["training"]["images"] == images
     succeed("train", "-e", spec, "-r", tmp_path / "results")
-    before, after = load_model(tmp_path / "start.tlt"), load_model(tmp_path / "results" / "weights" / "model.tlt")
+    before, after = open_model(tmp_path / "start.tlt"), open_model(tmp_path / "results" / "weights" / "model.tlt")
     assert (after.graph.weight("output_cov", "kernel") != before.graph.weight("output_cov", "kernel")).any()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.graph.build import build
 from qatkit.model.file import Model, save_model
 from qatkit.spec import load_experiment
@@ -74,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         program, *flags = arguments.split()
         subprocess.run([sys.executable, str(ROOT / "examples" / program), *flags], check=True, cwd=root)
     graph = build(load_experiment(root / "specs" / "train.txt").model_config, (64, 96, 3), 1, seed=1)
-    save_model(root / "model.tlt", Model(graph, ("person",)))
+    save_model(root / "model.tlt", Model(graph, Labels(("person",))))
     return root
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from qatkit.errors import ModelError
-from qatkit.model.file import load_model
+from qatkit.model.open import open_model
 from qatkit.spec import load_experiment, to_text
 from tests.cli.commands import Outcome, qatkit, replaced, succeed
 from tests.cli.conftest import (
@@ -57,19 +57,19 @@ def test_training(trained: Trained) -> None:
 def test_status_of_a_training(trained: Trained) -> None:
     events = trained.events
     assert [event["status"] for event in events] == ["STARTED", *["RUNNING"] * (2 * EPOCHS), "SUCCESS"]
-    graph = load_model(trained.model, KEY).graph
+    graph = open_model(trained.model, KEY).graph
     assert events[-1]["kpi"]["param_count"] == graph.params / 1e6
     assert events[-1]["kpi"]["size"] == trained.model.stat().st_size / 2**20
 
 
 def test_the_trained_model(trained: Trained) -> None:
-    model = load_model(trained.model, KEY)
-    assert model.classes == CLASSES
+    model = open_model(trained.model, KEY)
+    assert model.labels.classes == CLASSES
     assert (model.graph.input.shape, model.graph.name) == ((HEIGHT, WIDTH, 3), "resnet10_nopool_bn_detectnet_v2")
-    assert (model.box_scale, model.box_offset, model.pruned, model.plan) == (35.0, 0.5, False, None)
+    assert (model.labels.box_scale, model.labels.box_offset, model.pruned, model.plan) == (35.0, 0.5, False, None)
     assert model.spec_text == to_text(load_experiment(trained.spec))
     with pytest.raises(ModelError, match="encrypted"):
-        load_model(trained.model)
+        open_model(trained.model)
 
 
 def evaluate(spec: Path, model: Path, *flags: object) -> tuple[Outcome, dict[str, Any]]:
@@ -119,7 +119,7 @@ def test_the_quality_gate(trained: Trained, tmp_path: Path) -> None:
 
 
 def test_pruning(trained: Trained, pruned: Path) -> None:
-    before, after = load_model(trained.model, KEY), load_model(pruned, KEY)
+    before, after = open_model(trained.model, KEY), open_model(pruned, KEY)
     assert after.pruned
     assert after.graph.params <= 0.2 * before.graph.params
 
@@ -129,7 +129,7 @@ def test_a_training_with_a_teacher_is_another_training(small: Path, tmp_path: Pa
     alone = succeed("train", "-e", small, "-r", tmp_path / "alone")
     taught = succeed("train", "-e", small, "-r", tmp_path / "taught", "--teacher", start, "--teacher_weight", 0.8)
     assert f"Learning from {start} too: 80% of the cost." in taught.out and "Learning" not in alone.out
-    models = [load_model(tmp_path / name / "weights" / "model.tlt") for name in ("alone", "taught")]
+    models = [open_model(tmp_path / name / "weights" / "model.tlt") for name in ("alone", "taught")]
     kernels = [model.graph.weight("stem", "kernel") for model in models]
     assert not np.array_equal(*kernels)
     again = qatkit("train", "-e", small, "-r", tmp_path / "taught", "--teacher", start)
@@ -137,10 +137,10 @@ def test_a_training_with_a_teacher_is_another_training(small: Path, tmp_path: Pa
 
 
 def test_quantization_aware_training(qat: Trained, pruned: Path) -> None:
-    model, start = load_model(qat.model, KEY), load_model(pruned, KEY)
+    model, start = open_model(qat.model, KEY), open_model(pruned, KEY)
     assert model.is_qat and model.pruned
     assert model.graph.nodes == start.graph.nodes
-    assert model.plan is not None and set(model.ranges) == set(model.plan["activations"])
+    assert model.plan is not None and set(model.ranges) == set(model.plan.activations)
     assert all(amax > 0 for amax in model.ranges.values())
     changed = [name for name, array in start.graph.weights.items() if (array != model.graph.weights[name]).any()]
     assert set(changed) == set(start.graph.weights)
@@ -263,8 +263,8 @@ def test_a_pretrained_backbone_with_frozen_blocks(trained: Trained, tmp_path: Pa
     spec.write_text(replaced(trained.spec.read_text(), ("model_config {\n", model_config), one_epoch))
     outcome = succeed("train", "-e", spec, "-r", tmp_path / "results", "-k", KEY, "--use_amp")
     assert str(trained.model) in outcome.out  # what was taken over
-    before = load_model(trained.model, KEY).graph.weights
-    after = load_model(tmp_path / "results" / "weights" / "model.tlt", KEY).graph.weights
+    before = open_model(trained.model, KEY).graph.weights
+    after = open_model(tmp_path / "results" / "weights" / "model.tlt", KEY).graph.weights
     same = {name for name, array in before.items() if np.array_equal(array, after[name])}
     statistics = {name for name in before if name.rpartition("/")[2] in ("mean", "variance")}
     frozen = {name for name in before if name.startswith(("conv1/", "block_1")) and "_bn_" not in name}
@@ -275,10 +275,10 @@ def test_a_pretrained_backbone_with_frozen_blocks(trained: Trained, tmp_path: Pa
 
 
 def test_a_finished_training_is_not_repeated(qat: Trained) -> None:
-    before = load_model(qat.model, KEY)
+    before = open_model(qat.model, KEY)
     qat.model.unlink()
     outcome = succeed("train", "-e", qat.spec, "-r", qat.results, "-k", KEY)
     assert f"epoch {QAT_EPOCHS} of {QAT_EPOCHS}" in outcome.out and "Epoch" not in outcome.out
-    after = load_model(qat.model, KEY)
+    after = open_model(qat.model, KEY)
     assert after.ranges == before.ranges
     assert all((array == after.graph.weights[name]).all() for name, array in before.graph.weights.items())

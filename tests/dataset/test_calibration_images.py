@@ -9,6 +9,7 @@ import pytest
 from qatkit.dataset.calibration_images import CalibrationImages, calibration_images, images_from_spec, make_tensorfile
 from qatkit.dataset.images import load_image
 from qatkit.dataset.tensorfile import open_tensorfile, write_tensorfile
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import DataError, UsageError
 from qatkit.model.file import Model
 from qatkit.spec import Experiment, load_experiment
@@ -24,7 +25,7 @@ WIDTH, HEIGHT = 64, 48
 def model() -> Model:
     net = Net(HEIGHT, WIDTH)
     net.heads(net.conv_bn_relu("stem", net.input, 4, stride=16), 1)
-    return Model(net.graph(), ("car",))
+    return Model(net.graph(), Labels(("car",)))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from tests.networks import Net, residual
@@ -98,7 +99,7 @@ NETWORKS: dict[str, Callable[[], Net]] = {
 class Exported:
     """A network with everything that was exported of it; ranges by trained node."""
 
-    graph: n.Graph
+    graph: Graph
     plan: QuantizationPlan
     ranges: Mapping[str, float]
     deployed: Deployed
@@ -137,7 +138,7 @@ class Exported:
         return nchw(values["output_cov/Sigmoid"]), nchw(values["output_bbox"])
 
 
-def images_for(graph: n.Graph, count: int = 2, seed: int = 0) -> np.ndarray:
+def images_for(graph: Graph, count: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(size=(count, *graph.input.shape)).astype(np.float32)
 
 

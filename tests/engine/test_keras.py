@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.keras import KerasEngine, predictor
 from qatkit.errors import ModelError
 from qatkit.keras.network import to_keras
 from qatkit.model.file import Model
 from qatkit.quantization.placement import place
+from qatkit.quantization.plan import QuantizationPlan
 from tests.networks import residual
 from tests.reference_network import evaluate, nchw
 
-MODEL = Model(residual(projection=True).graph(), ("person", "bag"), box_scale=20.0, box_offset=0.25)
+MODEL = Model(residual(projection=True).graph(), Labels(("person", "bag"), box_scale=20.0, box_offset=0.25))
 
 
 def images(count: int) -> np.ndarray:
@@ -53,9 +55,9 @@ def test_a_predictor_follows_the_weights_of_its_model() -> None:
 
 def test_a_qat_model_without_ranges() -> None:
     with pytest.raises(ModelError, match="holds no range"):
-        KerasEngine.from_model(replace(MODEL, plan=place(MODEL.graph).to_json()))
+        KerasEngine.from_model(replace(MODEL, plan=place(MODEL.graph)))
 
 
-def test_a_qat_model_with_a_damaged_plan() -> None:
+def test_a_qat_model_with_the_plan_of_another_network() -> None:
     with pytest.raises(ModelError, match="quantization plan"):
-        KerasEngine.from_model(replace(MODEL, plan={"placement": "tensorrt"}))
+        KerasEngine.from_model(replace(MODEL, plan=QuantizationPlan("tensorrt", ("nowhere",), (), {})))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.export.deepstream import DeepStream, write_deepstream
 from qatkit.export.deployment import ExportOptions
@@ -21,7 +22,7 @@ DBSCAN, NMS = ClusteringConfig.DBSCAN, ClusteringConfig.NMS
 
 @pytest.fixture
 def model() -> Model:
-    return Model(residual(projection=True).graph(), ("car", "person"))
+    return Model(residual(projection=True).graph(), Labels(("car", "person")))
 
 
 def spec(**clustering: object) -> Experiment:
@@ -78,6 +79,6 @@ def test_a_class_without_clustering(tmp_path: Path, model: Model) -> None:
 def test_boxes_that_nvinfer_would_decode_otherwise(
     tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str], changes: dict[str, float], warning: str
 ) -> None:
-    written(replace(model, **changes), tmp_path, None)
+    written(replace(model, labels=replace(model.labels, **changes)), tmp_path, None)
     found = capsys.readouterr().err
     assert warning in found if warning else not found

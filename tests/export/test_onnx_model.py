@@ -14,6 +14,7 @@ from qatkit.export.deployed import deploy
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from tests.networks import Net, residual
 from tests.reference_network import evaluate, nchw
 
@@ -50,7 +51,7 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {session.get_inputs()[0].name: feed})))
 
 
-def images_for(graph: n.Graph, count: int, seed: int = 0) -> np.ndarray:
+def images_for(graph: Graph, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(size=(count, *graph.input.shape)).astype(np.float32)
 
 

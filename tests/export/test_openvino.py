@@ -32,8 +32,8 @@ from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.export.deployed import deploy
 from qatkit.export.onnx_model import OPSET
 from qatkit.export.qdq import to_qdq_onnx
-from qatkit.graph import nodes as n
 from qatkit.graph.build import build
+from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import QuantizationPlan, place
 from tests.engine.networks import METADATA, NETWORKS, OUTPUTS
@@ -61,18 +61,18 @@ ALL, HALF, WRITTEN = "in integers", "in integers, half of the kernels' codes", "
 MODES = {ALL: FLOAT32, HALF: FLOAT32, WRITTEN: FLOAT_MODE}
 
 
-def resnet18() -> n.Graph:
+def resnet18() -> Graph:
     """ResNet18 of 8 filters per layer, 32x48."""
     return with_lively_weights(pruned_to(build(config("resnet", 18), (32, 48, 3), 2, seed=0), 8).graph)
 
 
-GRAPHS: dict[str, Callable[[], n.Graph]] = {
+GRAPHS: dict[str, Callable[[], Graph]] = {
     **{name: (lambda make=make: make().graph()) for name, make in NETWORKS.items()},
     "resnet18": resnet18,
 }
 
 
-def pictures(graph: n.Graph, seed: int) -> Array:
+def pictures(graph: Graph, seed: int) -> Array:
     """[FRAMES, H, W, C] in 0..1: squares of 4x4 pixels, and noise."""
     height, width, channels = graph.input.shape
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def pictures(graph: n.Graph, seed: int) -> Array:
     return (0.8 * squares + 0.2 * rng.random((FRAMES, height, width, channels))).astype(np.float32)
 
 
-def with_trained_heads(graph: n.Graph, images: Array) -> n.Graph:
+def with_trained_heads(graph: Graph, images: Array) -> Graph:
     """`graph` with heads that find objects on `images`: in a fifth of the cells, each a third of the image high."""
     values, weights = evaluate(graph, images), dict(graph.weights)
     side = graph.input.shape[0] / 6 / METADATA.labels.box_scale
@@ -103,7 +103,7 @@ class Case:
     core: Any
 
     @cached_property
-    def graph(self) -> n.Graph:
+    def graph(self) -> Graph:
         bare = GRAPHS[self.name]()
         return with_trained_heads(bare, pictures(bare, seed=1))
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from qatkit.errors import ModelError
 from qatkit.export.deployed import deploy
 from qatkit.export.qdq import to_qdq_onnx
-from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import fold, weight_codes
 from qatkit.quantization.placement import place
 from tests.export.test_onnx_model import METADATA, images_for, run, zoo
@@ -21,12 +21,12 @@ from tests.networks import Net, residual
 from tests.reference_network import evaluate, nchw
 
 
-def peaks(graph: n.Graph, names: tuple[str, ...], images: np.ndarray) -> dict[str, float]:
+def peaks(graph: Graph, names: tuple[str, ...], images: np.ndarray) -> dict[str, float]:
     values = evaluate(graph, images)
     return {name: float(np.abs(values[name]).max()) for name in names}
 
 
-def residual_model() -> tuple[n.Graph, dict[str, float], onnx.ModelProto]:
+def residual_model() -> tuple[Graph, dict[str, float], onnx.ModelProto]:
     graph = residual(projection=True).graph()
     plan = place(graph)
     ranges = peaks(graph, plan.activations, images_for(graph, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qatkit.graph import nodes
 from qatkit.graph.builder import Builder
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 
 
 def tiny_network(classes: int = 2, seed: int = 0) -> Graph:

@@ -9,7 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from qatkit.graph import nodes
-from qatkit.graph.nodes import Graph, Node, Padding
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Node, Padding
 
 Array = NDArray[np.float32]
 

@@ -10,8 +10,10 @@ import pytest
 
 from qatkit.errors import SpecError
 from qatkit.graph.build import BACKBONES, OUTPUTS, block_of, build
-from qatkit.graph.nodes import BatchNorm, Graph, Node
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import BatchNorm, Node
 from qatkit.spec import ModelConfig
+from qatkit.spec.backbones import ARCHITECTURES
 from tests import golden_data
 
 # Keras's layer types by our operations; a layer may be listed under several (an Activation is any of them).
@@ -285,3 +287,11 @@ def test_every_convolution_of_a_backbone_is_in_a_block(case: dict[str, Any]) -> 
     assert set(blocks) == set(BACKBONES[case["arch"]].blocks)
     # Convolutions come block by block.
     assert blocks == sorted(blocks, key=lambda block: -1 if block is None else block)
+
+
+def test_every_backbone_of_a_spec_is_built_in_every_depth() -> None:
+    assert BACKBONES.keys() == ARCHITECTURES.keys()
+    for arch, architecture in ARCHITECTURES.items():
+        for depth in architecture.depths or (0,):
+            graph = build(ModelConfig(arch=arch, num_layers=depth), (64, 64, 3), 1, 0)
+            assert graph.shape("output_cov")[:2] == (64 // architecture.stride,) * 2

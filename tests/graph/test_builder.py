@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qatkit.graph.builder import Builder, fan_out_normal, glorot_uniform, initial_weight, keras_order, same_padding
-from qatkit.graph.nodes import Graph, Relu, Sigmoid
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import Relu, Sigmoid
 
 
 def test_the_empty_network_is_its_input() -> None:

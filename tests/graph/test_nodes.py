@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from qatkit.errors import ModelError
+from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import (
+    NODE_TYPES,
+    Activation,
     Add,
     Concat,
     Conv2D,
     DepthwiseConv2D,
     GlobalAvgPool,
-    Graph,
     Input,
+    Join,
     MaxPool,
     Multiply,
     Node,
@@ -21,6 +24,8 @@ from qatkit.graph.nodes import (
     Relu,
     Shape,
     Upsample,
+    Window,
+    kind_of,
 )
 from tests.graph.networks import tiny_network
 
@@ -110,3 +115,15 @@ def test_other_weights() -> None:
     zeros = {name: np.zeros_like(array) for name, array in graph.weights.items()}
     assert not graph.with_weights(zeros).weight("a", "kernel").any()
     assert graph.with_weights(zeros).nodes == graph.nodes
+
+
+def test_kinds_written_as_one_onnx_operation_have_the_same_traits() -> None:
+    """An ONNX file is judged by the traits of one of them."""
+    for kind in NODE_TYPES.values():
+        if kind.onnx_op:
+            like = kind_of(kind.onnx_op)
+            assert like is not None and (like.int8, like.negative) == (kind.int8, kind.negative)
+            assert [issubclass(like, base) for base in (Window, Activation, Join)] == [
+                issubclass(kind, base) for base in (Window, Activation, Join)
+            ]
+    assert kind_of("Gelu") is None

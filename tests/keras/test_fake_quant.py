@@ -11,13 +11,15 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
+from qatkit.detectnet.labels import Labels
 from qatkit.engine.keras import KerasEngine
 from qatkit.errors import DataError, ModelError, UsageError
 from qatkit.graph import nodes as n
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.keras.fake_quant import ActivationQuantizer, QuantizedKerasGraph, to_fake_quantized
 from qatkit.keras.qat import initial_ranges, start_qat
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
 from qatkit.quantization.calibration.calibrators import CALIBRATORS
 from qatkit.quantization.calibration.collect import measure
 from qatkit.quantization.folding import channel_axis, weight_codes
@@ -284,8 +286,8 @@ def test_ranges_survive_the_model_file(tmp_path: Path) -> None:
     built = quantized(network())
     built.model(3 * images(), training=True)
     path = tmp_path / "model.tlt"
-    save_model(path, Model(built.read(), ("a", "b"), ranges=built.ranges(), plan=built.plan.to_json()))
-    engine = KerasEngine.from_model(load_model(path))
+    save_model(path, Model(built.read(), Labels(("a", "b")), ranges=built.ranges(), plan=built.plan))
+    engine = KerasEngine.from_model(open_model(path))
     assert engine.precision == "int8-qat"
     assert isinstance(engine.network, QuantizedKerasGraph)
     assert engine.network.plan == built.plan

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.graph import nodes as n
 from qatkit.graph.build import build
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.keras.network import to_keras
 from qatkit.spec import ModelConfig
 from tests.networks import Net, random_weights

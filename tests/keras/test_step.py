@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.keras.network import to_keras
 from qatkit.keras.step import Stepper, Teacher
 from qatkit.spec import RegularizerConfig

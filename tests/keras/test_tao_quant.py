@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.graph import nodes as n
 from qatkit.graph.builder import same_padding
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.tao_quant import TaoActivationQuantizer, quantize_activation, quantize_kernel

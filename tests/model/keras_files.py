@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.graph.nodes import BatchNorm, DepthwiseConv2D, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import BatchNorm, DepthwiseConv2D
 
 KERAS_PARTS = {"mean": "moving_mean", "variance": "moving_variance"}
 

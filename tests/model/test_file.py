@@ -15,23 +15,27 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import EnvironmentProblem, ModelError
-from qatkit.graph.nodes import Graph, LeakyRelu
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import LeakyRelu
 from qatkit.model import container
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
+from qatkit.quantization.placement import place
+from qatkit.quantization.plan import QuantizationPlan
 from tests.graph.networks import tiny_network
 
 MODEL = Model(
     graph=tiny_network(),
-    classes=("person", "straßenbahn"),
-    box_scale=20.0,
-    box_offset=0.25,
+    labels=Labels(("person", "straßenbahn"), box_scale=20.0, box_offset=0.25),
     ranges={"input_1": 1.0, "add_1": 0.0},
-    plan={"placement": "tensorrt", "skip": []},
+    plan=place(tiny_network(), skip=["b"]),
     pruned=True,
     spec_text='model_config { arch: "resnet" }\n',
     tool_version="9.9",
 )
+PLAN = place(tiny_network()).to_json()
 KEYS = pytest.mark.parametrize("key", [None, "", "tlt_encode"])
 
 
@@ -43,7 +47,7 @@ def saved(tmp_path: Path, key: str | None = None, model: Model = MODEL) -> Path:
 
 def message(path: Path, key: str | None = None) -> str:
     with pytest.raises(ModelError) as error:
-        load_model(path, key)
+        open_model(path, key or "")
     text = str(error.value)
     assert text.startswith(str(path)) and "\n" not in text
     return text
@@ -51,7 +55,7 @@ def message(path: Path, key: str | None = None) -> str:
 
 @KEYS
 def test_round_trip(tmp_path: Path, key: str | None) -> None:
-    found = load_model(saved(tmp_path, key), key)
+    found = open_model(saved(tmp_path, key), key or "")
     assert found.graph.nodes == MODEL.graph.nodes
     assert (found.graph.name, found.graph.outputs) == (MODEL.graph.name, MODEL.graph.outputs)
     assert replace(found, graph=MODEL.graph) == MODEL
@@ -61,28 +65,40 @@ def test_round_trip(tmp_path: Path, key: str | None) -> None:
 
 
 def test_a_model_that_was_not_quantized(tmp_path: Path) -> None:
-    found = load_model(saved(tmp_path, model=Model(tiny_network(), ("a", "b"))))
+    found = open_model(saved(tmp_path, model=Model(tiny_network(), Labels(("a", "b")))))
     assert not found.is_qat and not found.ranges and not found.pruned
-    assert (found.box_scale, found.box_offset) == (35.0, 0.5)
+    assert (found.labels.box_scale, found.labels.box_offset) == (35.0, 0.5)
+
+
+def test_a_file_of_an_earlier_version_opens(tmp_path: Path) -> None:
+    """Written by 0.1.0, when a model held its plan as JSON; nothing of the header has changed since."""
+    path = Path(__file__).with_name("written_by_0.1.0.tlt")
+    model = open_model(path)
+    assert model.labels == Labels(("person", "bag"), 20.0, 0.25)
+    assert model.plan == QuantizationPlan("tensorrt", ("input_1", "relu"), ("conv1",), shared={})
+    assert (model.ranges, model.pruned, model.spec_text) == ({"input_1": 1.0, "relu": 2.5}, True, "spec")
+    assert [node.name for node in model.graph.nodes[:3]] == ["input_1", "conv1", "relu"]
+    header, payload = opened(saved(tmp_path, model=model))
+    assert (header, payload) == opened(path) and list(header) == list(opened(path)[0])
 
 
 def test_weights_are_saved_by_value_whatever_their_memory_layout(tmp_path: Path) -> None:
     graph = tiny_network()
     strided = {name: array[::-1][::-1] for name, array in graph.weights.items()}
     strided["a/kernel"] = np.asfortranarray(strided["a/kernel"])
-    found = load_model(saved(tmp_path, model=Model(graph.with_weights(strided), ("a", "b"))))
+    found = open_model(saved(tmp_path, model=Model(graph.with_weights(strided), Labels(("a", "b")))))
     np.testing.assert_array_equal(found.graph.weights["a/kernel"], graph.weights["a/kernel"])
 
 
 def test_weights_that_no_layer_owns_are_not_saved(tmp_path: Path) -> None:
     graph = tiny_network()
     weights = {**graph.weights, "gone/kernel": np.zeros(3, np.float32)}
-    found = load_model(saved(tmp_path, model=Model(graph.with_weights(weights), ("a", "b"))))
+    found = open_model(saved(tmp_path, model=Model(graph.with_weights(weights), Labels(("a", "b")))))
     assert set(found.graph.weights) == set(graph.weights)
 
 
 def test_a_plain_file_opens_with_any_key(tmp_path: Path) -> None:
-    assert load_model(saved(tmp_path), "whatever").classes == MODEL.classes
+    assert open_model(saved(tmp_path), "whatever").labels.classes == MODEL.labels.classes
 
 
 def test_two_encrypted_files_differ(tmp_path: Path) -> None:
@@ -186,6 +202,9 @@ def test_an_encrypted_file_with_a_changed_header_is_refused(tmp_path: Path) -> N
         ({"ranges": {"input_1": None}}, "input_1: should be float"),
         ({"ranges": []}, "ranges: should be dict"),
         ({"plan": []}, "plan: should be dict"),
+        ({"plan": {"placement": "tensorrt"}}, "quantization plan: damaged"),
+        ({"plan": {**PLAN, "placement": "other"}}, "quantization plan: unknown placement"),
+        ({"plan": {**PLAN, "weights": ["conv9"]}}, "quantization plan: the network has no layer conv9"),
         ({"pruned": 1}, "pruned: should be bool"),
         ({"nodes": []}, "one Input"),
         ({"nodes": [1]}, "nodes: should be a list"),
@@ -266,7 +285,7 @@ def test_any_header_gives_a_model_or_a_model_error(data: st.DataObject, tmp_path
     target[data.draw(st.sampled_from(sorted(target)))] = data.draw(JSON)
     path.write_bytes(resealed(header, payload))
     try:
-        load_model(path)
+        open_model(path)
     except ModelError:
         return
 
@@ -283,7 +302,7 @@ def test_any_payload_gives_a_model_or_a_model_error(
     for content in (payload, bytes(changed)):
         path.write_bytes(resealed(header, content))
         try:
-            load_model(path)
+            open_model(path)
         except ModelError:
             continue
 
@@ -301,7 +320,7 @@ def test_a_model_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> N
     nodes = (*graph.nodes, LeakyRelu("steep", ("add_1",), alpha=7.0))
     path = tmp_path / "m.tlt"
     with pytest.raises(ModelError, match="layer steep: alpha"):
-        save_model(path, Model(Graph("g", nodes, graph.weights, graph.outputs), ("a", "b")))
+        save_model(path, Model(Graph("g", nodes, graph.weights, graph.outputs), Labels(("a", "b"))))
     assert not path.exists()
 
 

@@ -10,8 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from qatkit.errors import ModelError
+from qatkit.detectnet.labels import Labels
+from qatkit.errors import ModelError, UsageError
 from qatkit.model.hdf5 import read_hdf5, read_hdf5_weights
+from qatkit.model.open import open_model
+from qatkit.quantization.plan import QuantizationPlan
 from tests import golden_data
 from tests.graph.reference import forward
 from tests.model.keras_files import tiny_description, tiny_weights, write_keras_file
@@ -29,9 +32,9 @@ CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 
 @CASES
 def test_outputs_are_those_of_the_original(case: dict[str, Any]) -> None:
-    model = read_hdf5(golden_data.ROOT / TOPIC / case["file"], case["classes"])
+    model = open_model(golden_data.ROOT / TOPIC / case["file"], labels=Labels(tuple(case["classes"])))
     images = golden_data.array(TOPIC, case, "x").transpose(0, 2, 3, 1)
-    values = forward(model.graph, images, model.ranges, model.plan["weights"] if model.plan else ())
+    values = forward(model.graph, images, model.ranges, model.plan.weights if model.plan else ())
     for layer, node in (("output_bbox", "output_bbox"), ("output_cov", "output_cov/Sigmoid")):
         expected = golden_data.array(TOPIC, case, f"out_{layer}").transpose(0, 2, 3, 1)
         # Quantized: single codes may flip at rounding ties.
@@ -42,9 +45,9 @@ def test_outputs_are_those_of_the_original(case: dict[str, Any]) -> None:
 
 @CASES
 def test_facts_about_the_model(case: dict[str, Any]) -> None:
-    model = read_hdf5(golden_data.ROOT / TOPIC / case["file"], case["classes"])
+    model = open_model(golden_data.ROOT / TOPIC / case["file"], labels=Labels(tuple(case["classes"])))
     factors = case["qdq_scaling_factors"]
-    assert model.classes == tuple(case["classes"])
+    assert model.labels.classes == tuple(case["classes"])
     assert model.graph.params == case["params"] - len(factors)
     assert model.graph.outputs == ("output_bbox", "output_cov/Sigmoid")
     assert model.is_qat is case["qat"]
@@ -60,24 +63,18 @@ def tiny(tmp_path: Path, quantized: bool = False, scope: str = "", **changes: An
 def test_a_float_model(tmp_path: Path, scope: str) -> None:
     model = read_hdf5(tiny(tmp_path, scope=scope))
     weights = tiny_weights()
-    assert model.classes == ("class_0", "class_1")
-    assert (model.box_scale, model.box_offset, model.pruned, model.plan) == (35.0, 0.5, False, None)
+    assert model.labels.classes == ("class_0", "class_1")
+    assert (model.labels.box_scale, model.labels.box_offset, model.pruned, model.plan) == (35.0, 0.5, False, None)
     assert model.graph.name == "net" and model.graph.shape("output_bbox") == (8, 12, 8)
     np.testing.assert_array_equal(model.graph.weight("conv1", "kernel"), weights["conv1"]["kernel"])
     np.testing.assert_array_equal(model.graph.weight("bn", "variance"), weights["bn"]["moving_variance"])
 
 
 def test_a_quantized_model(tmp_path: Path) -> None:
-    model = read_hdf5(tiny(tmp_path, quantized=True), ["person", "bag"])
+    model = open_model(tiny(tmp_path, quantized=True), labels=Labels(("person", "bag")))
     assert model.ranges == {"input_1": 1.5, "relu": 4.0}
-    assert model.plan == {
-        "placement": "tao",
-        "activations": ["input_1", "relu"],
-        "weights": ["conv1"],
-        "shared": {},
-        "skip": [],
-    }
-    assert model.classes == ("person", "bag")
+    assert model.plan == QuantizationPlan("tao", ("input_1", "relu"), ("conv1",), shared={}, skip=())
+    assert model.labels.classes == ("person", "bag")
 
 
 def test_names_cut_into_pieces(tmp_path: Path) -> None:
@@ -127,8 +124,8 @@ def test_weights_that_do_not_fit(tmp_path: Path, quantized: bool, changes: dict[
 
 
 def test_another_number_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"the network has 2 classes, not 1 \(person\)"):
-        read_hdf5(tiny(tmp_path), ["person"])
+    with pytest.raises(UsageError, match=r"the network has 2 classes, the spec 1 \(person\)"):
+        open_model(tiny(tmp_path), labels=Labels(("person",)))
 
 
 def test_a_network_without_heads(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def labels(*classes: str) -> Labels:
 
 def test_without_a_spec_the_customary_encoding_is_assumed(source: Path) -> None:
     model = open_model(source)
-    assert (model.classes, model.box_scale, model.box_offset) == (("class_0", "class_1"), 35.0, 0.5)
+    assert model.labels == Labels(("class_0", "class_1"), 35.0, 0.5)
 
 
 @pytest.mark.parametrize("kind", ["hdf5", "tlt"])
@@ -42,14 +42,14 @@ def test_the_spec_names_classes_and_box_encoding(source: Path, tmp_path: Path, k
         path = tmp_path / "pruned.tlt"
         save_model(path, open_model(source), "key")
     model = open_model(path, "key", labels("person", "bag"))
-    assert (model.classes, model.box_scale, model.box_offset) == (("person", "bag"), 20.0, 0.25)
+    assert model.labels == Labels(("person", "bag"), 20.0, 0.25)
 
 
 def test_what_the_file_says_counts_more(source: Path, tmp_path: Path) -> None:
     path = tmp_path / "named.tlt"
-    save_model(path, replace(open_model(source), classes=("car", "bus"), box_scale=30.0))
+    save_model(path, replace(open_model(source), labels=Labels(("car", "bus"), 30.0)))
     model = open_model(path, "", labels("person", "bag"))
-    assert (model.classes, model.box_scale, model.box_offset) == (("car", "bus"), 30.0, 0.5)
+    assert model.labels == Labels(("car", "bus"), 30.0, 0.5)
 
 
 def test_another_number_of_classes(source: Path) -> None:

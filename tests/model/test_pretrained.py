@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.model.file import Model, save_model
-from qatkit.model.pretrained import load_backbone, read_model
+from qatkit.model.open import open_model
+from qatkit.model.pretrained import load_backbone
 from tests import golden_data
 from tests.graph.networks import tiny_network
 from tests.model.keras_files import layer_weights, tiny_description, tiny_weights, write_keras_file
@@ -20,7 +22,7 @@ HEADS = ("output_bbox/kernel", "output_bbox/bias", "output_cov/kernel", "output_
 
 
 def as_tlt(path: Path, graph: Graph, key: str = "") -> Path:
-    save_model(path, Model(graph, tuple(f"c{index}" for index in range(graph.shape("output_cov")[2]))), key)
+    save_model(path, Model(graph, Labels(tuple(f"c{index}" for index in range(graph.shape("output_cov")[2])))), key)
     return path
 
 
@@ -30,11 +32,11 @@ def as_h5(path: Path, graph: Graph) -> Path:
 
 def test_models_are_told_apart_by_content(tmp_path: Path) -> None:
     tlt = as_tlt(tmp_path / "named.hdf5", tiny_network(), "key")
-    assert read_model(tlt, "key").classes == ("c0", "c1")
+    assert open_model(tlt, "key").labels.classes == ("c0", "c1")
     hdf5 = write_keras_file(tmp_path / "named.tlt", tiny_weights(), tiny_description())
-    assert read_model(hdf5, "key", ["person", "bag"]).classes == ("person", "bag")
+    assert open_model(hdf5, "key", Labels(("person", "bag"))).labels.classes == ("person", "bag")
     with pytest.raises(ModelError, match="there is no such model file"):
-        read_model(tmp_path / "nothing.hdf5")
+        open_model(tmp_path / "nothing.hdf5")
 
 
 @pytest.mark.parametrize("kind", ["tlt", "h5"])
@@ -87,7 +89,7 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", WEIGHTS or [pytest.param(None, marks=pytest.mark.skip(reason="no reference files"))])
 def test_weights_of_the_original_fit_its_own_model(path: Path) -> None:
-    model = read_model(path.with_name(path.name.replace(".weights.h5", ".hdf5")))
+    model = open_model(path.with_name(path.name.replace(".weights.h5", ".hdf5")))
     zeros = model.graph.with_weights({name: np.zeros_like(array) for name, array in model.graph.weights.items()})
     graph, report = load_backbone(zeros, path)
     assert len(report.layers("loaded")) == len(report.rows) > 0

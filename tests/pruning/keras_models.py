@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.graph.build import build
-from qatkit.graph.nodes import DepthwiseConv2D, Graph, Node, Shape
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import DepthwiseConv2D, Node, Shape
 from qatkit.model.keras_config import read_network
 from qatkit.spec import ModelConfig
 from tests import golden_data

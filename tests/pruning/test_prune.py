@@ -10,7 +10,7 @@ import pytest
 from qatkit.errors import QatkitError, UsageError
 from qatkit.graph import nodes
 from qatkit.graph.builder import Builder
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.pruning.prune import LayerRow, PruneOptions, prune, prune_to_ratio
 from tests import golden_data
 from tests.graph.networks import tiny_network

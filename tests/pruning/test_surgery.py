@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qatkit.graph.builder import Builder
-from qatkit.graph.nodes import Graph
+from qatkit.graph.graph import Graph
 from qatkit.pruning.channels import group_channels
 from qatkit.pruning.surgery import cut
 from tests.graph.networks import tiny_network

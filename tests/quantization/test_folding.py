@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from qatkit.errors import ModelError
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import channel_axis, fold, foldable, snap_biases_to_grid, snap_to_grid, weight_codes
 from qatkit.quantization.plan import QuantizationPlan
 from tests.networks import Net, residual
@@ -45,7 +46,7 @@ def test_a_depthwise_kernel_has_one_scale_per_channel() -> None:
     assert_allclose(scale * 127, [1, 2, 3, 4], rtol=1e-7)
 
 
-def two_kinds(*, bias: bool, seed: int) -> n.Graph:
+def two_kinds(*, bias: bool, seed: int) -> Graph:
     """An ordinary and a depthwise convolution, each with its batch norm."""
     net = Net()
     first = net.bn("a_bn", net.conv("a", net.input, 8, bias=bias))

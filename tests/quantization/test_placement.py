@@ -10,6 +10,7 @@ import pytest
 
 from qatkit.errors import ModelError, UsageError
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from qatkit.quantization.placement import QuantizationPlan, explain, place
 from tests import golden_data
 from tests.networks import Net, residual
@@ -304,7 +305,7 @@ _KINDS: dict[str, Any] = {
 _ACTIVATIONS: dict[str, Any] = {"relu": n.Relu, "sigmoid": n.Sigmoid, "swish": n.Swish}
 
 
-def graph_from_layers(layers: list[dict[str, Any]]) -> n.Graph:
+def graph_from_layers(layers: list[dict[str, Any]]) -> Graph:
     """A graph of the same topology as a Keras layer listing, 1x1 kernels, all tensors one channel.
 
     Dropout, which does nothing at inference, is left out.
@@ -334,7 +335,7 @@ def graph_from_layers(layers: list[dict[str, Any]]) -> n.Graph:
             nodes.append(_KINDS[kind](name, inputs))
     read = {name for node in nodes for name in node.inputs}
     weights = _ones(nodes)
-    return n.Graph("golden", tuple(nodes), weights, tuple(node.name for node in nodes if node.name not in read))
+    return Graph("golden", tuple(nodes), weights, tuple(node.name for node in nodes if node.name not in read))
 
 
 def _ones(nodes: list[n.Node]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from qatkit.detectnet.grid import Grid
-from qatkit.graph.nodes import BatchNorm, Graph
+from qatkit.graph.graph import Graph
+from qatkit.graph.nodes import BatchNorm
 from qatkit.keras.cost import CostConfig
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer

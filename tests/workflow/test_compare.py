@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import GateError, UsageError
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
@@ -41,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = place(graph)
     values = evaluate(graph, np.random.default_rng(0).random((2, 48, 64, 3), np.float32))
     ranges = {name: float(np.abs(values[name]).max()) for name in plan.activations}
-    save_model(root / "float.tlt", Model(graph, ("car",)))
-    save_model(root / "qat.tlt", Model(graph, ("car",), ranges=ranges, plan=plan.to_json()))
+    save_model(root / "float.tlt", Model(graph, Labels(("car",))))
+    save_model(root / "qat.tlt", Model(graph, Labels(("car",)), ranges=ranges, plan=plan))
     return root
 
 

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import EnvironmentProblem, ModelError, QatkitError, UsageError
-from qatkit.model.file import Model, load_model, save_model
+from qatkit.model.file import Model, save_model
+from qatkit.model.open import open_model
 from qatkit.pruning.prune import PruneOptions
+from qatkit.quantization.placement import place
 from qatkit.workflow.prune import prune_model
 from tests.graph.networks import tiny_network
 
 OPTIONS = PruneOptions(threshold=0.95, granularity=1, min_num_filters=2)
 MODEL = Model(
     tiny_network(),
-    ("person", "bag"),
-    box_scale=20.0,
+    Labels(("person", "bag"), box_scale=20.0),
     ranges={"input_1": 1.0, "activation_3": 2.5},
-    plan={"placement": "tensorrt"},
+    plan=place(tiny_network()),
     spec_text="spec",
 )
 
@@ -34,9 +36,9 @@ def source(tmp_path: Path) -> Path:
 def test_the_pruned_model_keeps_what_is_known_about_it(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "pruned"
     result = prune_model(source, output, OPTIONS)
-    found = load_model(output)
+    found = open_model(output)
     assert found.graph.params == result.graph.params < MODEL.graph.params
-    assert (found.classes, found.box_scale, found.spec_text) == (MODEL.classes, 20.0, "spec")
+    assert (found.labels, found.spec_text) == (MODEL.labels, "spec")
     assert (found.ranges, found.plan, found.pruned) == (MODEL.ranges, MODEL.plan, True)
     assert [node.name for node in found.graph.nodes] == [node.name for node in MODEL.graph.nodes]
     # Exactly the name that was asked for, and nothing beside it.
@@ -47,9 +49,9 @@ def test_the_key_of_the_model_is_the_key_of_the_pruned_one(tmp_path: Path) -> No
     source, output = tmp_path / "model.tlt", tmp_path / "pruned.tlt"
     save_model(source, MODEL, "secret")
     prune_model(source, output, OPTIONS, key="secret")
-    assert load_model(output, "secret").pruned
+    assert open_model(output, "secret").pruned
     with pytest.raises(ModelError, match="encrypted"):
-        load_model(output)
+        open_model(output)
 
 
 def test_status(source: Path, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_failures_are_in_the_status_and_write_nothing(
 def test_target_ratio(source: Path, tmp_path: Path) -> None:
     result = prune_model(source, tmp_path / "pruned.tlt", OPTIONS, target_ratio=0.6)
     assert result.params_ratio <= 0.6
-    assert load_model(tmp_path / "pruned.tlt").graph.params == result.graph.params
+    assert open_model(tmp_path / "pruned.tlt").graph.params == result.graph.params
 
 
 def test_a_model_that_stays_whole_is_warned_about(

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 from qatkit.engine.int8.graph import OnnxGraph, Op
 
-_ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "Sigmoid")
-
 
 @dataclass(frozen=True)
 class ConvBlock:
@@ -46,7 +44,7 @@ def find_blocks(
     convs: outputs of the convolutions with an INT8 kernel. barriers: tensors that no block may reach over, those
     that are explicitly rounded. What makes an output of the network writes float and is no block.
     """
-    fused = _fused_addends(graph, convs, barriers)
+    fused = graph.links.fused_addends(set(convs).difference(barriers))
     blocks = {}
     for op in graph.ops:
         if op.kind != "Conv" or op.output not in convs:
@@ -81,32 +79,6 @@ def activation_after(graph: OnnxGraph, tensor: str) -> tuple[Op, ...]:
         gate, product = sorted(readers, key=lambda op: op.kind, reverse=True)
         if graph.sole_reader(gate.output) is product:
             return gate, product
-    reader = graph.sole_reader(tensor)
-    return (reader,) if reader is not None and reader.kind in _ACTIVATIONS else ()
-
-
-def _fused_addends(graph: OnnxGraph, convs: Collection[str], barriers: Collection[str]) -> dict[str, str]:
-    """Add output -> the conv output that the sum rides on: of an INT8 conv that nothing else reads, the deepest.
-
-    The same choice as `quantization.blocks.fused_add_inputs`.
-    """
-    depth = _conv_depth(graph)
-    fused = {}
-    for op in graph.ops:
-        if op.kind != "Add" or len(set(op.inputs)) != 2 or any(name in graph.constants for name in op.inputs):
-            continue
-        free = [name for name in op.inputs if name in convs and name not in barriers]
-        candidates = [name for name in free if graph.sole_reader(name) is op]
-        if candidates:
-            fused[op.output] = max(candidates, key=lambda name: depth[name])
-    return fused
-
-
-def _conv_depth(graph: OnnxGraph) -> dict[str, int]:
-    """Tensor -> number of convolutions on the longest way from the image to it."""
-    depth: dict[str, int] = {}
-    for op in graph.ops:
-        before = max((depth.get(name, 0) for name in op.inputs), default=0)
-        for name in op.outputs:
-            depth[name] = before + (op.kind == "Conv")
-    return depth
+    made = graph.links.activation_after(tensor)
+    reader = None if made is None else graph.maker(made)
+    return () if reader is None else (reader,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from qatkit.errors import ModelError
+from qatkit.graph.links import Links
+from qatkit.graph.nodes import Activation, BatchNorm, Input, Int8Role, Join, Node, Window, kind_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,16 @@ class Op:
     def output(self) -> str:
         """The first output; of nearly all operations the only one."""
         return self.outputs[0]
+
+    @property
+    def node_kind(self) -> type[Node] | None:
+        """The kind of node that is written so; None for an operation that this exporter never writes."""
+        return kind_of(self.kind)
+
+    @property
+    def int8(self) -> Int8Role:
+        """What it does with INT8 codes."""
+        return "float" if self.node_kind is None else self.node_kind.int8
 
     def get(self, attribute: str, default: Any) -> Any:
         return self.attributes.get(attribute, default)
@@ -66,8 +79,15 @@ class OnnxGraph:
 
     def sole_reader(self, tensor: str) -> Op | None:
         """The one operation that reads `tensor`, when there is exactly one and it is no output of the network."""
-        readers = self.readers(tensor)
-        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+        made = self.links.sole_reader(tensor)
+        return None if made is None else self.maker(made)
+
+    @cached_property
+    def links(self) -> Links:
+        """What reads what, as fusion sees it."""
+        inputs = {self.input: (), **{name: op.inputs for op in self.ops for name in op.outputs}}
+        kinds = {name: op.node_kind for op in self.ops for name in op.outputs}
+        return Links({self.input: Input, **kinds}, inputs, self.outputs)
 
     @property
     def tensors(self) -> set[str]:
@@ -116,16 +136,14 @@ def non_negative(graph: OnnxGraph, tensor: str) -> bool:
     if op is None:
         constant = graph.constants.get(tensor)
         return constant is not None and bool((constant >= 0).all())
-    if op.kind in ("Relu", "Sigmoid"):
-        return True
     if op.kind == "Clip":
         low = clip_bounds(graph, op)[0]
         return low is not None and low >= 0
-    if op.kind in ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul"):
-        return all(non_negative(graph, source) for source in op.inputs)
-    if op.kind in ("Resize", "Pad"):
-        return non_negative(graph, op.inputs[0])
-    return False
+    kind = op.node_kind
+    if kind is None:
+        return False
+    images = op.inputs if issubclass(kind, Join) else op.inputs[:1]  # behind it sizes and the like
+    return kind.non_negative(non_negative(graph, source) for source in images)
 
 
 def clip_bounds(graph: OnnxGraph, op: Op) -> tuple[float | None, float | None]:
@@ -137,8 +155,6 @@ def clip_bounds(graph: OnnxGraph, op: Op) -> tuple[float | None, float | None]:
     return low, high
 
 
-_SAME_SIZE = ("Relu", "Clip", "LeakyRelu", "Sigmoid", "Add", "Mul", "Concat", "BatchNormalization")
-_WINDOWED = ("Conv", "MaxPool", "AveragePool")
 Size = tuple[int, int]
 
 
@@ -156,9 +172,12 @@ def _size_of(graph: OnnxGraph, op: Op, inputs: Sequence[Size]) -> Size | None:
     """Rows and columns of what `op` makes of images of the sizes `inputs`; None for what is not known here."""
     if not inputs:
         return None
-    if op.kind in _WINDOWED and op.get("auto_pad", b"NOTSET") == b"NOTSET" and not op.get("ceil_mode", 0):
+    kind = op.node_kind
+    if kind is None:
+        return None
+    if issubclass(kind, Window) and op.get("auto_pad", b"NOTSET") == b"NOTSET" and not op.get("ceil_mode", 0):
         return _windows_in(graph, op, inputs[0])
-    if op.kind in _SAME_SIZE:
+    if issubclass(kind, (Activation, Join, BatchNorm)):
         return max(inputs)  # of others, such as a gate per channel, every value meets many
     if op.kind == "GlobalAveragePool":
         return 1, 1

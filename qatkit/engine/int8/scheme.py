@@ -18,10 +18,8 @@ from qatkit.engine.int8.graph import OnnxGraph, Op
 from qatkit.errors import ModelError
 from qatkit.quantization.folding import weight_codes
 
-# Operations whose output holds codes of their input: they need no scale of their own.
-MOVERS = ("MaxPool", "Pad", "Resize")
 # What TensorRT has INT8 kernels for besides convolutions; an Add together with its activation.
-_INT8_OPERATIONS = (*MOVERS, "AveragePool", "GlobalAveragePool", "Concat", "Add", "Mul")
+_INT8_ROLES = ("moves", "joins", "computes")
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -93,11 +91,11 @@ def _makes_output(graph: OnnxGraph, conv: str, scales: Mapping[str, float]) -> b
 
 
 def _held(graph: OnnxGraph, scales: Mapping[str, float], blocks: Mapping[str, ConvBlock]) -> dict[str, float]:
-    """The tensors that an INT8 kernel reads or writes: a fused convolution, or one of `_INT8_OPERATIONS`."""
+    """The tensors that an INT8 kernel reads or writes: a fused convolution, or an operation of `_INT8_ROLES`."""
     inside = {op.output for block in blocks.values() for op in block.ops}
     held = {name for block in blocks.values() for name in (*block.reads, block.end)}
     for op in graph.ops:
-        if op.kind not in _INT8_OPERATIONS or op.output in inside:
+        if op.int8 not in _INT8_ROLES or op.output in inside:
             continue
         tail = activation_after(graph, op.output) if op.kind == "Add" else ()
         end = tail[-1].output if tail else op.output
@@ -137,7 +135,7 @@ def with_movers(graph: OnnxGraph, scales: Mapping[str, float]) -> dict[str, floa
     """`scales`, with those of what movers make where it has none of its own."""
     result = dict(scales)
     for op in graph.ops:
-        if op.kind in MOVERS and op.inputs[0] in result:
+        if op.int8 == "moves" and op.inputs[0] in result:
             result.setdefault(op.output, result[op.inputs[0]])
     return result
 

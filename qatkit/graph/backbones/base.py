@@ -12,10 +12,10 @@ from qatkit.graph.builder import Builder
 class BackboneOptions:
     """The fields of the spec's model_config that shape a backbone; see there."""
 
-    num_layers: int = 18
-    use_batch_norm: bool = True
-    use_pooling: bool = False
-    all_projections: bool = False
+    num_layers: int
+    use_batch_norm: bool
+    use_pooling: bool
+    all_projections: bool
 
 
 def bn_suffix(options: BackboneOptions) -> str:
@@ -28,14 +28,12 @@ class Backbone:
     """One value of `arch`.
 
     `add` adds the layers behind `net.input` and returns the name of the last one. `block_of` tells the id of the
-    block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. `depths` are the values of
-    num_layers that exist; empty where the backbone has only one size and ignores it. `batch_norm` overrides the
-    spec's use_batch_norm where a backbone always or never has it.
+    block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. `batch_norm` overrides the
+    spec's use_batch_norm where a backbone always or never has it. Depths and stride are in `spec.backbones`.
     """
 
     add: Callable[[Builder, BackboneOptions], str]
     name: Callable[[BackboneOptions], str]
     block_of: Callable[[str], int | None]
     blocks: range
-    depths: tuple[int, ...] = ()
     batch_norm: bool | None = None

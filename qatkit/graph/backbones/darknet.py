@@ -56,5 +56,4 @@ DARKNET = Backbone(
     name=lambda options: f"darknet{options.num_layers}{bn_suffix(options)}",
     block_of=_block_of,
     blocks=range(6),
-    depths=(19, 53),
 )

@@ -18,6 +18,7 @@ from qatkit.engine.int8.scheme import Int8Scheme
 from qatkit.engine.onnx_runtime import OnnxEngine
 from qatkit.engine.session import open_session
 from qatkit.graph import nodes as n
+from qatkit.graph.graph import Graph
 from tests.engine.networks import NETWORKS, OUTPUTS, Exported, exported, images_for
 from tests.networks import Net
 
@@ -117,7 +118,7 @@ def saturated(export: Exported, scheme: Int8Scheme) -> list[str]:
     return [name for name in found if not reads_signed_depthwise(export.deployed.graph, name)]
 
 
-def reads_signed_depthwise(graph: n.Graph, name: str) -> bool:
+def reads_signed_depthwise(graph: Graph, name: str) -> bool:
     node = graph[name]
     return isinstance(node, n.DepthwiseConv2D) and isinstance(graph[node.inputs[0]], n.Conv2D)
 
@@ -226,11 +227,11 @@ def test_a_channel_of_nearly_no_weight_keeps_its_bias(wide: bool) -> None:
     assert_allclose(bbox, expected_bbox, atol=2e-5 * np.abs(expected_bbox).max())
 
 
-def exported_again(export: Exported, graph: n.Graph) -> Exported:
+def exported_again(export: Exported, graph: Graph) -> Exported:
     """The export of the same network with other weights."""
 
     class Fixed(Net):
-        def graph(self, *outputs: str, seed: int = 0) -> n.Graph:
+        def graph(self, *outputs: str, seed: int = 0) -> Graph:
             return graph
 
     return exported(Fixed())
