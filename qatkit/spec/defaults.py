@@ -12,7 +12,7 @@ from qatkit.spec.messages import (
 )
 
 # TAO has no default here: unset, its auto-weighting gives every objective a weight of 0 after the first epoch.
-_MAX_OBJECTIVE_WEIGHT = 0.9999
+MAX_OBJECTIVE_WEIGHT = 0.9999
 
 
 def resolve_experiment(experiment: Experiment) -> None:
@@ -39,7 +39,7 @@ def resolve_experiment(experiment: Experiment) -> None:
         visualizer.infrequent_logging_frequency = visualizer.infrequent_logging_frequency or 1
     cost = experiment.cost_function_config
     if cost.enable_autoweighting:
-        cost.max_objective_weight = cost.max_objective_weight or _MAX_OBJECTIVE_WEIGHT
+        cost.max_objective_weight = cost.max_objective_weight or MAX_OBJECTIVE_WEIGHT
 
 
 def _dataset(experiment: Experiment) -> None:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from qatkit.spec.backbones import ARCHITECTURES, STRIDE
 from qatkit.spec.contradictions import class_names
+from qatkit.spec.defaults import MAX_OBJECTIVE_WEIGHT
 from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment, Inference
 from qatkit.spec.walk import joined, type_name, walk
 
@@ -126,7 +127,8 @@ def _thresholds_and_weights(experiment: Experiment) -> Iterator[str]:
         yield "postprocessing_config: confidence thresholds count as named; TAO's evaluation swaps dbscan_ and nms_"
     cost = experiment.cost_function_config
     if cost.enable_autoweighting and not cost.max_objective_weight:
-        yield "cost_function_config.max_objective_weight is not set, 0.9999 is taken; TAO's loss would become 0"
+        taken = f"{MAX_OBJECTIVE_WEIGHT} is taken; TAO's loss would become 0"
+        yield f"cost_function_config.max_objective_weight is not set, {taken}"
 
 
 def _swapped_by_tao(config: ClusteringConfig) -> bool:
