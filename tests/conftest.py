@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests import golden_data
+from tests.support import golden_data
 
 # The original's fake quantization is a mode of its own here, with its own placement.
 COMPAT_TOPICS = ("09_qat",)

@@ -38,19 +38,16 @@ from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer
 from qatkit.keras.step import Stepper
 from qatkit.model.file import Model
-from qatkit.pruning.prune import PruneOptions, PruneResult, prune
+from qatkit.pruning.prune import PruneResult
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
 from qatkit.spec.backbones import ARCHITECTURES
-from tests import golden_data
-from tests.graph.reference import forward
-from tests.graph.test_build import config
-from tests.networks import random_weights
-from tests.training.small import COST, training_config
+from tests.support import golden_data
+from tests.support.backbones import config, pruned_to, with_lively_weights
+from tests.support.detector import COST, training_config
+from tests.support.reference import evaluate
 
 Array = NDArray[np.float32]
-# The filters of `random_weights` have norms 0.5 to 2 times those that keep a signal's size.
-_GAIN = np.float32(1.32)
 HEIGHT, WIDTH, CLASSES = 64, 96, ("car", "person")
 
 
@@ -139,7 +136,7 @@ class Chain:
     @cached_property
     def values(self) -> dict[str, Array]:
         """The output of every node of the trained network, computed without TensorFlow."""
-        return forward(self.trained, self.images)
+        return evaluate(self.trained, self.images)
 
     @cached_property
     def quantized(self) -> tuple[Quantized, ...]:
@@ -153,41 +150,6 @@ class Chain:
         ranges = {name: max(float(np.abs(self.values[name]).max()), 1e-3) for name in plan.activations}
         graph = snap_biases_to_grid(self.trained, plan, ranges)
         return Model(graph, Labels(CLASSES), ranges=ranges, plan=plan)
-
-
-def pruned_to(graph: Graph, filters: int) -> PruneResult:
-    """`graph` with no more than `filters` filters per layer: no filter is above the threshold."""
-    return prune(graph, PruneOptions(threshold=2, granularity=8, min_num_filters=filters))
-
-
-def with_lively_weights(graph: Graph) -> Graph:
-    """`graph` with random weights that keep signals alive and rounding errors small through many layers.
-
-    Most units are active, residual branches are small beside their shortcuts; batch-norm statistics become those of
-    the first training batch.
-    """
-    nodes = tuple(replace(node, momentum=0.0) if isinstance(node, n.BatchNorm) else node for node in graph.nodes)
-    weights = random_weights([(node, graph.input_shapes(node)) for node in nodes], seed=1)
-    rng = np.random.default_rng(2)
-    for node in nodes:
-        if isinstance(node, n.CONVOLUTIONS):
-            weights[f"{node.name}/kernel"] /= _GAIN
-        elif isinstance(node, n.BatchNorm):
-            weights[f"{node.name}/beta"] = rng.uniform(0.5, 1.5, graph.shape(node.name)[2]).astype(np.float32)
-    for node in nodes:
-        if isinstance(node, n.Add):
-            end = branch_end(graph, node)
-            weights[f"{end.name}/{'gamma' if isinstance(end, n.BatchNorm) else 'kernel'}"] /= 2
-    return Graph(graph.name, nodes, weights, graph.outputs)
-
-
-def branch_end(graph: Graph, add: n.Node) -> n.Node:
-    """The last node with weights of the branch that is added to a shortcut: the one that comes latest."""
-    position = {node.name: index for index, node in enumerate(graph.nodes)}
-    node = graph[max(add.inputs, key=position.__getitem__)]
-    while not node.parts:
-        node = graph[node.inputs[0]]
-    return node
 
 
 def one_step(network: KerasGraph) -> float:
@@ -252,8 +214,8 @@ def test_pruning_removes_filters_everywhere(chain: Chain) -> None:
 
 def test_a_pruned_network_computes_what_the_kept_filters_compute(chain: Chain) -> None:
     """Removed filters and filters of zeros are the same."""
-    full = forward(without_filters(chain.medium, chain.pruning.kept), chain.images[:1])
-    pruned = forward(chain.pruning.graph, chain.images[:1])
+    full = evaluate(without_filters(chain.medium, chain.pruning.kept), chain.images[:1])
+    pruned = evaluate(chain.pruning.graph, chain.images[:1])
     for name in chain.full.outputs:
         scale = np.abs(full[name]).max()
         np.testing.assert_allclose(pruned[name], full[name], rtol=0, atol=1e-4 * scale, err_msg=name)

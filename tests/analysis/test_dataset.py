@@ -7,9 +7,9 @@ import pytest
 from qatkit.analysis.dataset import ClassStatistics, conversion_statistics, split_statistics
 from qatkit.errors import DataError
 from qatkit.spec import DatasetExportConfig, Experiment, load_dataset_export, load_experiment
-from tests.dataset.builders import LINE, kitti_folder
-from tests.spec.samples import KITTI
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.datasets import experiment, write_frames
+from tests.support.frames import LINE, kitti_folder
+from tests.support.specs import KITTI
 
 # The images are twice as large as the network's input.
 CELL = ("car", (0.0, 0.0, 32.0, 32.0))

@@ -5,21 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qatkit.analysis.differences import Sightings, best_thresholds, differences, sightings, unmatched
+from qatkit.analysis.differences import best_thresholds, differences, sightings, unmatched
 from qatkit.detectnet.clustering import Detections
 from qatkit.evaluation.evaluate import ClassResult, OperatingPoint, Result
+from tests.support.detections import seen
 
 A, NEAR_A, B = (0.0, 0.0, 50.0, 50.0), (5.0, 0.0, 55.0, 50.0), (100.0, 0.0, 150.0, 50.0)
-
-
-def seen(*items: tuple[int, int, tuple[float, ...]]) -> Sightings:
-    """Frame, class, box; all of the same confidence."""
-    return Sightings(
-        np.array([item[0] for item in items], np.int64),
-        np.array([item[1] for item in items], np.int64),
-        np.array([item[2] for item in items], np.float32).reshape(-1, 4),
-        np.ones(len(items), np.float32),
-    )
 
 
 @pytest.mark.parametrize(

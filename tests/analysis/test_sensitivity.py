@@ -18,8 +18,8 @@ from qatkit.export.export import export
 from qatkit.quantization.kernels import int8_kernels, only
 from qatkit.quantization.placement import place
 from qatkit.quantization.plan import QuantizationPlan
-from tests.export.test_export import float_model, images_of, options
-from tests.networks import residual
+from tests.support.models import float_model, images_of, options
+from tests.support.networks import residual
 
 GRAPH = residual(projection=True).graph()
 PLAN = place(GRAPH)

@@ -23,7 +23,7 @@ from qatkit.engine.onnx_file import OnnxFile
 from qatkit.errors import ModelError
 from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import export
-from tests.export.test_export import QAT_TENSORS, float_model, images_of, qat_model
+from tests.support.models import QAT_TENSORS, float_model, images_of, qat_model
 
 
 @pytest.mark.parametrize(

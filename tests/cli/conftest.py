@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
-from tests.cli.commands import ROOT, Outcome, replaced, succeed
-from tests.networks import Net
-
-KEY = "the pass-phrase"
-CLASSES = ("person", "bag")
-TRAINING, VALIDATION = 16, 8  # images
-WIDTH, HEIGHT = 128, 96
-EPOCHS, QAT_EPOCHS = 2, 3
+from tests.support.commands import ROOT, replaced, succeed
+from tests.support.networks import Net
+from tests.support.workspace import (
+    CLASSES,
+    EPOCHS,
+    HEIGHT,
+    KEY,
+    QAT_EPOCHS,
+    TRAINING,
+    VALIDATION,
+    WIDTH,
+    Trained,
+    Workspace,
+)
 
 # A shell that runs the tests in the background has them ignore SIGINT, and their subprocesses inherit that; the
 # commands are tested as a user at a terminal runs them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A data set with record files and specs, as examples/own_data makes them. `outcomes`: of the conversions."""
-
-    root: Path
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    def records(self, split: str) -> Path:
-        """The record file of split train or val."""
-        return next((self.root / "tfrecords" / split).glob("part-fold-*"))
-
-    def spec(self, name: str) -> Path:
-        return self.root / "specs" / f"{name}.txt"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What one training left behind."""
-
-    spec: Path
-    results: Path
-    outcome: Outcome
-
-    @property
-    def model(self) -> Path:
-        return self.results / "weights" / "model.tlt"
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The lines of status.json."""
-        return [json.loads(line) for line in (self.results / "status.json").read_text().splitlines()]
 
 
 def python(*arguments: object) -> None:

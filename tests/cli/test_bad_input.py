@@ -13,8 +13,8 @@ import pytest
 from qatkit.model.file import save_model
 from qatkit.model.open import open_model
 from qatkit.training.locking import locked
-from tests.cli.commands import qatkit, replaced, succeed
-from tests.cli.conftest import KEY, Trained, Workspace
+from tests.support.commands import qatkit, replaced, succeed
+from tests.support.workspace import KEY, Trained, Workspace
 
 NOWHERE = Path("/dev/null/x")  # below a file, where not even root can write
 

@@ -7,9 +7,9 @@ import pytest
 from qatkit.dataset.tensorfile import open_tensorfile
 from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
-from tests.cli.commands import qatkit, succeed
-from tests.networks import Net
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.commands import qatkit, succeed
+from tests.support.datasets import experiment, write_frames
+from tests.support.networks import Net
 
 CAR = ("car", (10.0, 10.0, 60.0, 60.0))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import Outcome, qatkit, succeed
-from tests.spec.samples import EXPERIMENT, INFERENCE, KITTI, RASTERIZER
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.commands import Outcome, qatkit, succeed
+from tests.support.datasets import experiment, write_frames
+from tests.support.specs import EXPERIMENT, INFERENCE, KITTI, RASTERIZER
 
 CAR = ("car", (10.0, 10.0, 60.0, 60.0))
 

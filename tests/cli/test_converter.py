@@ -11,9 +11,9 @@ from qatkit.engine.tensorrt.library import load_cuda, load_tensorrt
 from qatkit.engine.tensorrt.sidecar import sidecar_path
 from qatkit.errors import EnvironmentProblem
 from qatkit.model.file import save_model
-from tests.cli.commands import qatkit, succeed
-from tests.export.test_export import float_model, qat_model
-from tests.spec.samples import EXPERIMENT, INFERENCE
+from tests.support.commands import qatkit, succeed
+from tests.support.models import float_model, qat_model
+from tests.support.specs import EXPERIMENT, INFERENCE
 
 without_tensorrt = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from qatkit.cli.dataset_convert import dataset_convert
 from qatkit.errors import DataError, SpecError
-from tests.dataset.builders import LINE, kitti_folder
+from tests.support.frames import LINE, kitti_folder
 
 SPEC = """
 kitti_config {{

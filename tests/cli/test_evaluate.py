@@ -11,9 +11,9 @@ import pytest
 from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
-from tests.cli.commands import Outcome, succeed
-from tests.networks import Net
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.commands import Outcome, succeed
+from tests.support.datasets import experiment, write_frames
+from tests.support.networks import Net
 
 SUMMARY = "2 of 4 convolutions in INT8, 2 of them by integer operations; 3 INT8 tensors"
 HEADS = ("output_bbox/BiasAdd:0", "output_cov/BiasAdd:0", "output_cov/Sigmoid:0")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import qatkit, replaced, succeed
-from tests.cli.conftest import TRAINING, VALIDATION, Workspace
+from tests.support.commands import qatkit, replaced, succeed
+from tests.support.workspace import TRAINING, VALIDATION, Workspace
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from qatkit.cli import main
 from qatkit.model.file import save_model
-from tests.dataset.builders import noise, write_image
-from tests.export.test_export import float_model, model_of, qat_model
-from tests.networks import Net
+from tests.support.frames import noise, write_image
+from tests.support.models import float_model, model_of, qat_model
+from tests.support.networks import Net
 
 
 @pytest.fixture

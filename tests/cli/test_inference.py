@@ -15,10 +15,10 @@ from qatkit.engine.base import ModelInfo
 from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import export
 from qatkit.model.file import Model
-from tests.cli.commands import qatkit, replaced, succeed
-from tests.dataset.builders import noise, write_image
-from tests.networks import Net
-from tests.spec.samples import INFERENCE
+from tests.support.commands import qatkit, replaced, succeed
+from tests.support.frames import noise, write_image
+from tests.support.networks import Net
+from tests.support.specs import INFERENCE
 
 
 class ThreeCells:

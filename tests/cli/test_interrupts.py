@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from qatkit.model.open import open_model
-from tests.cli.commands import replaced, start, succeed
+from tests.support.commands import replaced, start, succeed
 
 EPOCHS, VALIDATED = 20, (1, 6, 11, 16, 20)
 FLAGS = ("--enable_determinism", "--qat_freeze_from", 0.6)

@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose
 from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
-from tests.cli.commands import replaced, start, succeed
-from tests.cli.conftest import CLASSES, HEIGHT, WIDTH
-from tests.networks import Net
+from tests.support.commands import replaced, start, succeed
+from tests.support.networks import Net
+from tests.support.workspace import CLASSES, HEIGHT, WIDTH
 
 
 def spec_of(small: Path, folder: Path, batch_size: int) -> Path:

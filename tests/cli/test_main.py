@@ -18,7 +18,7 @@ import tensorflow as tf
 import qatkit as package
 from qatkit import cli
 from qatkit.errors import DataError, DivergedError, EnvironmentProblem, GateError, ModelError, SpecError, UsageError
-from tests.cli.commands import ROOT, Outcome, qatkit
+from tests.support.commands import ROOT, Outcome, qatkit
 
 Failing = Callable[[BaseException | Callable[[], None]], Outcome]
 

@@ -9,7 +9,7 @@ import pytest
 
 from qatkit.processor import Processor
 from qatkit.training.precision import Machine
-from tests.cli.commands import Outcome, qatkit, replaced
+from tests.support.commands import Outcome, qatkit, replaced
 
 SLOW = Machine(Processor("AVX2", frozenset({"sse2", "avx2"})))
 QUICK = Machine(Processor("AMX", frozenset({"sse2", "amx_bf16"})))

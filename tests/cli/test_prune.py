@@ -12,8 +12,7 @@ from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
 from qatkit.pruning.prune import PruneOptions, prune
-from tests.graph.networks import tiny_network
-from tests.networks import Net
+from tests.support.networks import Net, tiny_network
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import click
 import pytest
 
-from tests.cli.commands import qatkit
-from tests.spec.samples import EXPERIMENT
+from tests.support.commands import qatkit
+from tests.support.specs import EXPERIMENT
 
 REQUIRED = "required"
 

@@ -17,12 +17,12 @@ from qatkit.engine.keras import KerasEngine
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
-from tests import golden_data
-from tests.cli.commands import replaced, succeed
-from tests.cli.conftest import CLASSES, HEIGHT, QAT_EPOCHS, TRAINING, VALIDATION, WIDTH, Workspace
-from tests.graph.reference import forward
-from tests.model.keras_files import tiny_description, tiny_weights, write_keras_file
-from tests.one_code import one_code
+from tests.support import golden_data
+from tests.support.commands import replaced, succeed
+from tests.support.keras_files import tiny_description, tiny_weights, write_keras_file
+from tests.support.one_code import one_code
+from tests.support.reference import evaluate
+from tests.support.workspace import CLASSES, HEIGHT, QAT_EPOCHS, TRAINING, VALIDATION, WIDTH, Workspace
 
 TOPIC = "12_hdf5"
 
@@ -52,7 +52,7 @@ def test_keras_quantizes_a_model_of_tao_as_tao_does(tmp_path: Path) -> None:
     model = open_model(path)
     images = np.random.default_rng(0).random((2, 16, 24, 3), np.float32)
     _, bbox = KerasEngine.from_model(model).predict(images)
-    expected = forward(model.graph, images, model.ranges, model.plan.weights if model.plan else ())
+    expected = evaluate(model.graph, images, model.ranges, model.plan.weights if model.plan else (), tao=True)
     expected_bbox = expected["output_bbox"].transpose(0, 3, 1, 2)
     np.testing.assert_allclose(bbox, expected_bbox, rtol=0, atol=1e-5 * np.abs(expected_bbox).max())
 

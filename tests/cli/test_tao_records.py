@@ -10,10 +10,10 @@ from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
 from qatkit.spec import load_dataset_export
-from tests import golden_data
-from tests.cli.commands import replaced, succeed
-from tests.networks import Net
-from tests.spec.samples import EXPERIMENT
+from tests.support import golden_data
+from tests.support.commands import replaced, succeed
+from tests.support.networks import Net
+from tests.support.specs import EXPERIMENT
 
 TOPIC = "11_tfrecord"
 

@@ -16,7 +16,7 @@ from qatkit.detectnet.labels import Labels
 from qatkit.graph.build import build
 from qatkit.model.file import Model, save_model
 from qatkit.spec import load_experiment
-from tests.cli.commands import ROOT, Outcome
+from tests.support.commands import ROOT, Outcome
 
 # Runs the commands in the file that it is given, and prints how each ended.
 PROGRAM = """

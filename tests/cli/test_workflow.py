@@ -13,8 +13,8 @@ from PIL import Image
 from qatkit.errors import ModelError
 from qatkit.model.open import open_model
 from qatkit.spec import load_experiment, to_text
-from tests.cli.commands import Outcome, qatkit, replaced, succeed
-from tests.cli.conftest import (
+from tests.support.commands import Outcome, qatkit, replaced, succeed
+from tests.support.workspace import (
     CLASSES,
     EPOCHS,
     HEIGHT,

@@ -10,7 +10,7 @@ from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image, map_ahead
 from qatkit.errors import DataError
 from qatkit.spec import AugmentationConfig
-from tests.dataset.builders import augmentation_config, five_frames
+from tests.support.frames import augmentation_config, five_frames
 
 
 @pytest.fixture

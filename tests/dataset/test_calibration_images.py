@@ -13,9 +13,9 @@ from qatkit.detectnet.labels import Labels
 from qatkit.errors import DataError, UsageError
 from qatkit.model.file import Model
 from qatkit.spec import Experiment, load_experiment
-from tests.dataset.builders import noise, write_image
-from tests.networks import Net
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.datasets import experiment, write_frames
+from tests.support.frames import noise, write_image
+from tests.support.networks import Net
 
 CAR = ("car", (10.0, 10.0, 60.0, 60.0))
 WIDTH, HEIGHT = 64, 48

@@ -15,8 +15,8 @@ from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.dataset.images import ImageLayout
 from qatkit.export.export import export_recorded
 from qatkit.model.file import Model
-from tests.dataset.builders import noise, write_image
-from tests.export.test_export import float_model, options, qat_model
+from tests.support.frames import noise, write_image
+from tests.support.models import float_model, options, qat_model
 
 HEIGHT, WIDTH = 16, 24
 

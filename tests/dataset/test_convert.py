@@ -11,8 +11,8 @@ from qatkit.dataset.convert import convert
 from qatkit.dataset.records import read_records
 from qatkit.errors import DataError, QatkitError, SpecError
 from qatkit.spec import DatasetExportConfig
-from tests import golden_data
-from tests.dataset.builders import LINE, kitti_folder
+from tests.support import golden_data
+from tests.support.frames import LINE, kitti_folder
 
 TOPIC = "11_tfrecord"
 

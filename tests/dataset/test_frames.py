@@ -7,7 +7,7 @@ from qatkit.dataset.frames import FrameTable, load_frames, missing_images, recor
 from qatkit.dataset.tfrecord import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
-from tests.dataset.builders import noise, write_image
+from tests.support.frames import noise, write_image
 
 CLASSES = ("person", "dog")
 Objects = list[tuple[str, tuple[float, float, float, float]]]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from qatkit.dataset.images import ImageLayout, image_size, load_canvas, load_image, load_pixels
 from qatkit.errors import DataError, SpecError
-from tests.dataset.builders import augmentation_config, noise, write_image
+from tests.support.frames import augmentation_config, noise, write_image
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from qatkit.dataset.records import concatenate, read_records
 from qatkit.dataset.tfrecord import write_records
 from qatkit.errors import DataError
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "11_tfrecord"
 RECORD = {

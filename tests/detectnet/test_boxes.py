@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from qatkit.detectnet.boxes import iou, pairwise_iou
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "07_evaluation"
 

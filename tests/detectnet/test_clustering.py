@@ -15,7 +15,7 @@ from qatkit.detectnet.boxes import pairwise_iou
 from qatkit.detectnet.clustering import Algorithm, ClusteringParams, Detections, cluster, nms
 from qatkit.errors import SpecError
 from qatkit.spec import ClusteringConfig
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "06_postprocessing"
 

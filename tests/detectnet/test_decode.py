@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qatkit.detectnet.decode import decode
 from qatkit.detectnet.grid import Grid
 from qatkit.keras.augmentation import transform_boxes
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "03_bbox_decode"
 GRID = Grid(input_width=32, input_height=16, grid_width=2, grid_height=1, scale=10, offset=0.5)

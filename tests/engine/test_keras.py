@@ -13,8 +13,8 @@ from qatkit.keras.network import to_keras
 from qatkit.model.file import Model
 from qatkit.quantization.placement import place
 from qatkit.quantization.plan import QuantizationPlan
-from tests.networks import residual
-from tests.reference_network import evaluate, nchw
+from tests.support.networks import residual
+from tests.support.reference import evaluate, nchw
 
 MODEL = Model(residual(projection=True).graph(), Labels(("person", "bag"), box_scale=20.0, box_offset=0.25))
 

@@ -11,8 +11,8 @@ from qatkit.detectnet.labels import Labels
 from qatkit.engine.onnx_file import OnnxFile
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
-from tests.engine.networks import METADATA, OUTPUTS, exported
-from tests.networks import residual
+from tests.support.exported import METADATA, OUTPUTS, exported
+from tests.support.networks import residual
 
 
 def test_a_file_says_all_of_itself(tmp_path: Path) -> None:

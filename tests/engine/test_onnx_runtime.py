@@ -19,9 +19,9 @@ from qatkit.export.cache import from_ranges, write_cache
 from qatkit.export.deployed import deploy
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
-from tests.engine.networks import METADATA, Exported, exported, images_for
-from tests.networks import residual
-from tests.reference_network import evaluate, nchw
+from tests.support.exported import METADATA, Exported, exported, images_for
+from tests.support.networks import residual
+from tests.support.reference import evaluate, nchw
 
 
 @pytest.fixture

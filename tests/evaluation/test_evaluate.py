@@ -24,7 +24,7 @@ from qatkit.evaluation.evaluate import (
 )
 from qatkit.evaluation.matching import Criteria, FrameBoxes, match
 from qatkit.spec import Experiment
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "07_evaluation"
 NMS = ClusteringParams(Algorithm.NMS, coverage_threshold=0.1)

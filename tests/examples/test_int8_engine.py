@@ -11,8 +11,8 @@ import pytest
 
 from qatkit.engine.int8 import lowering
 from qatkit.engine.int8.bias import IntegerSums
-from tests.engine.networks import exported, images_for
-from tests.networks import residual
+from tests.support.exported import exported, images_for
+from tests.support.networks import residual
 
 BENCHMARK = Path(__file__).parents[2] / "examples" / "benchmarks" / "int8_engine.py"
 

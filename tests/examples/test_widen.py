@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from tests.networks import Net
-from tests.reference_network import evaluate
+from tests.support.networks import Net
+from tests.support.reference import evaluate
 
 WIDEN = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "ptq_collapse" / "widen.py"))["widen"]
 

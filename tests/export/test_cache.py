@@ -25,7 +25,7 @@ from qatkit.export.cache import (
     write_cache,
     write_ranges_json,
 )
-from tests import golden_data
+from tests.support import golden_data
 
 # Published caches of other authors; the folder of a checkout that has them, or QATKIT_CORPUS.
 CORPUS = Path(os.environ.get("QATKIT_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus") / "calibration"

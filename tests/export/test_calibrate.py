@@ -11,9 +11,9 @@ from qatkit.export.deployed import deploy
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.quantization.placement import place
-from tests.export.test_onnx_model import METADATA, images_for
-from tests.networks import residual
-from tests.reference_network import evaluate
+from tests.support.exported import METADATA, images_for
+from tests.support.networks import residual
+from tests.support.reference import evaluate
 
 
 def network():  # type: ignore[no-untyped-def]

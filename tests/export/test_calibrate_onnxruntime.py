@@ -15,8 +15,8 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from qatkit.export.calibrate import calibrate
 from qatkit.export.deployed import deploy
 from qatkit.export.onnx_model import to_onnx
-from tests.export.test_onnx_model import METADATA, images_for
-from tests.networks import Net
+from tests.support.exported import METADATA, images_for
+from tests.support.networks import Net
 
 SIGNED = ("input_1:0", "stem_bn/batchnorm/add_1:0", "output_bbox/BiasAdd:0", "output_cov/BiasAdd:0")
 

@@ -8,7 +8,7 @@ import pytest
 
 from qatkit.export.cache import read_cache
 from qatkit.export.calibrate import calibrate
-from tests.tensorrt_data import FOLDER, needed
+from tests.support.tensorrt_data import FOLDER, needed
 
 BATCH = 8
 

@@ -15,7 +15,7 @@ from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import export
 from qatkit.model.file import Model
 from qatkit.spec import ClusteringConfig, Experiment
-from tests.networks import residual
+from tests.support.networks import residual
 
 DBSCAN, NMS = ClusteringConfig.DBSCAN, ClusteringConfig.NMS
 

@@ -7,7 +7,7 @@ import pytest
 from qatkit.errors import ModelError
 from qatkit.export.deployed import deploy
 from qatkit.graph import nodes as n
-from tests.networks import Net, residual
+from tests.support.networks import Net, residual
 
 
 def test_a_folded_convolution_bears_the_name_of_its_batch_norm() -> None:

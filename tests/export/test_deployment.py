@@ -13,7 +13,7 @@ from qatkit.export.deployment import Deployment, ExportOptions
 from qatkit.export.onnx_model import to_onnx
 from qatkit.quantization.folding import snap_to_grid
 from qatkit.quantization.placement import place
-from tests.export.test_export import QAT_TENSORS, TENSORS, float_model, images_of, options, qat_model
+from tests.support.models import QAT_TENSORS, TENSORS, float_model, images_of, options, qat_model
 
 
 def test_a_float_export_of_a_float_model_has_no_plan() -> None:

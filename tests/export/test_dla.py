@@ -10,7 +10,7 @@ import pytest
 from qatkit.export.deployed import deploy
 from qatkit.export.dla import beyond_dla
 from qatkit.graph import nodes as n
-from tests.networks import Net, residual
+from tests.support.networks import Net, residual
 
 
 def problems(net: Net, **ranges: float) -> list[str]:

@@ -15,14 +15,14 @@ from qatkit.export.deployed import deploy
 from qatkit.export.half_precision import to_float16
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
-from tests.engine import networks
-from tests.engine.networks import METADATA
-from tests.networks import Net
+from tests.support import blocks
+from tests.support.exported import METADATA
+from tests.support.networks import Net
 
 
 @pytest.mark.parametrize(
     "network",
-    [networks.relu6, networks.leaky, networks.linear_depthwise, networks.bottleneck],
+    [blocks.relu6, blocks.leaky, blocks.linear_depthwise, blocks.bottleneck],
     ids=lambda f: f.__name__,
 )
 def test_weights_and_operations_are_half_and_the_outside_is_not(network: Callable[[], Net]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from qatkit.errors import UsageError
 from qatkit.export.names import tensor_name
 from qatkit.graph import nodes as n
-from tests import golden_data
+from tests.support import golden_data
 
 NAMES: list[tuple[n.Node, str]] = [
     (n.Input("input_1", ()), "input_1:0"),

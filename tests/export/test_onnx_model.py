@@ -4,55 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.testing import assert_allclose
 
-from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError
 from qatkit.export.deployed import deploy
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.graph import nodes as n
-from qatkit.graph.graph import Graph
-from tests.networks import Net, residual
-from tests.reference_network import evaluate, nchw
-
-METADATA = Metadata(Labels(("car", "person")), 2)
-
-
-def zoo() -> Net:
-    """One network with every kind of node; max-pools over tensors with and without negative values."""
-    net = Net(height=18, width=20)
-    x = net.add(n.Pad("image_pad", (net.input,), padding=(0, 1, 1, 2)))
-    x = net.conv_bn_relu("stem", x, 8)
-    x = net.max_pool("pool_signed", net.conv("linear", x, 8), 3, 2, padding=1)
-    x = net.max_pool("pool", net.relu("relu", x), 3, 1, padding=1)
-    x = net.add(n.Relu6("relu6", (net.bn("dw_bn", net.depthwise("dw", x, 3)),)))
-    x = net.add(n.LeakyRelu("leaky", (net.bn("free_bn", x),), alpha=0.1))
-    gate = net.add(n.Sigmoid("gate", (net.conv("gate_conv", net.add(n.GlobalAvgPool("squeeze", (x,))), 8, 1),)))
-    x = net.add(n.Multiply("excite", (x, gate)))
-    x = net.add(n.Swish("swish", (net.conv_bn("before_swish", x, 8),)))
-    small = net.add(n.AvgPool("mean", (x,), (3, 3), (2, 2), (1, 1, 1, 1)))
-    large = net.add(n.Upsample("up", (small,), factors=(2, 2)))
-    x = net.add(n.Add("triple", (large, large, large)))
-    x = net.add(n.Conv2D("dilated", (net.concat("join", x, large),), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), filters=8))
-    net.heads(net.add(n.Pad("pad", (x,), padding=(1, 1, 0, 0))))
-    return net
-
-
-def run(model: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs by name, without ONNX Runtime's optimizations (they round float biases to integers)."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    feed = nchw(images).astype(np.float32)
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: feed})))
-
-
-def images_for(graph: Graph, count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(size=(count, *graph.input.shape)).astype(np.float32)
+from tests.support.blocks import zoo
+from tests.support.exported import METADATA, images_for
+from tests.support.networks import residual
+from tests.support.plain_onnx import run
+from tests.support.reference import evaluate, nchw
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -36,10 +36,9 @@ from qatkit.graph.build import build
 from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import QuantizationPlan, place
-from tests.engine.networks import METADATA, NETWORKS, OUTPUTS
-from tests.graph.test_build import config
-from tests.reference_network import evaluate
-from tests.test_backbones import pruned_to, with_lively_weights
+from tests.support.backbones import config, pruned_to, with_lively_weights
+from tests.support.exported import METADATA, NETWORKS, OUTPUTS
+from tests.support.reference import evaluate
 
 Array = NDArray[np.float32]
 Outputs = tuple[Array, Array]

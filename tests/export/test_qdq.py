@@ -16,9 +16,11 @@ from qatkit.export.qdq import to_qdq_onnx
 from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import fold, weight_codes
 from qatkit.quantization.placement import place
-from tests.export.test_onnx_model import METADATA, images_for, run, zoo
-from tests.networks import Net, residual
-from tests.reference_network import evaluate, nchw
+from tests.support.blocks import zoo
+from tests.support.exported import METADATA, images_for
+from tests.support.networks import Net, residual
+from tests.support.plain_onnx import run
+from tests.support.reference import evaluate, nchw
 
 
 def peaks(graph: Graph, names: tuple[str, ...], images: np.ndarray) -> dict[str, float]:

@@ -14,7 +14,8 @@ from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm, Node
 from qatkit.spec import ModelConfig
 from qatkit.spec.backbones import ARCHITECTURES
-from tests import golden_data
+from tests.support import golden_data
+from tests.support.backbones import config
 
 # Keras's layer types by our operations; a layer may be listed under several (an Activation is any of them).
 KERAS_TYPES = {
@@ -34,14 +35,6 @@ KERAS_TYPES = {
     "GlobalAvgPool": {"GlobalAveragePooling2D"},
     "Pad": {"ZeroPadding2D"},
 }
-
-
-def config(arch: str = "resnet", num_layers: int = 18, **fields: Any) -> ModelConfig:
-    settings = {"use_batch_norm": True, "all_projections": True, **fields}
-    result = ModelConfig(arch=arch, num_layers=num_layers, **settings)
-    result.objective_set.bbox.SetInParent()
-    result.objective_set.cov.SetInParent()
-    return result
 
 
 def float_cases() -> list[dict[str, Any]]:

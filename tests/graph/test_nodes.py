@@ -27,7 +27,7 @@ from qatkit.graph.nodes import (
     Window,
     kind_of,
 )
-from tests.graph.networks import tiny_network
+from tests.support.networks import tiny_network
 
 IMAGE = Input("in", (), shape=(8, 10, 3))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qatkit.dataset.batches import clip_boxes
 from qatkit.keras import augmentation
 from qatkit.spec import AugmentationConfig
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "05_augmentation"
 TOLERANCE = 2e-5  # of the reference vectors, absolute; relative for numbers of hundreds of pixels

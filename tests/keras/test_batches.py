@@ -12,7 +12,7 @@ from qatkit.dataset.images import load_image
 from qatkit.errors import DataError
 from qatkit.keras.batches import data_errors, training_batches
 from qatkit.spec import AugmentationConfig
-from tests.dataset.builders import augmentation_config, five_frames, frame_table, noise, write_image
+from tests.support.frames import augmentation_config, five_frames, frame_table, noise, write_image
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qatkit.keras.cost import OBJECTIVES, CostConfig, component_costs, task_cost, updated_objective_weights
 from qatkit.spec import CostFunctionConfig
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "04_cost"
 

@@ -24,8 +24,8 @@ from qatkit.quantization.calibration.calibrators import CALIBRATORS
 from qatkit.quantization.calibration.collect import measure
 from qatkit.quantization.folding import channel_axis, weight_codes
 from qatkit.quantization.placement import QuantizationPlan, place
-from tests.networks import Net, residual
-from tests.reference_network import evaluate
+from tests.support.networks import Net, residual
+from tests.support.reference import evaluate
 
 DECAY = 0.9
 

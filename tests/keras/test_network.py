@@ -15,8 +15,8 @@ from qatkit.graph.build import build
 from qatkit.graph.graph import Graph
 from qatkit.keras.network import to_keras
 from qatkit.spec import ModelConfig
-from tests.networks import Net, random_weights
-from tests.reference_network import evaluate
+from tests.support.networks import Net, random_weights
+from tests.support.reference import evaluate
 
 
 def images(graph: Graph, count: int = 2, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ from qatkit.detectnet.grid import Grid
 from qatkit.errors import SpecError
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer, Targets
 from qatkit.spec import Experiment
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "02_bbox_rasterizer"
 FIELDS = ("cov_center_x", "cov_center_y", "cov_radius_x", "cov_radius_y", "bbox_min_radius")

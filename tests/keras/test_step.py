@@ -17,7 +17,7 @@ from qatkit.keras.network import to_keras
 from qatkit.keras.step import Stepper, Teacher
 from qatkit.spec import RegularizerConfig
 from qatkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from tests.training.small import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config
+from tests.support.detector import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config
 
 pytestmark = pytest.mark.usefixtures("eager")
 CONVOLUTIONS = ("a", "output_bbox", "output_cov")  # what is regularized: not the depthwise one

@@ -21,10 +21,10 @@ from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.tao_quant import TaoActivationQuantizer, quantize_activation, quantize_kernel
 from qatkit.model.keras_config import read_network
 from qatkit.quantization.placement import QuantizationPlan, place
-from tests import golden_data
-from tests.networks import residual
-from tests.one_code import one_code
-from tests.pruning.keras_models import with_weights
+from tests.support import golden_data
+from tests.support.networks import residual
+from tests.support.one_code import one_code
+from tests.support.pruning_models import with_weights
 
 TOPIC = "09_qat"
 

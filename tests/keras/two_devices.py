@@ -20,7 +20,7 @@ from qatkit.keras.fake_quant import to_fake_quantized  # noqa: E402
 from qatkit.keras.network import to_keras  # noqa: E402
 from qatkit.keras.step import Stepper  # noqa: E402
 from qatkit.quantization.placement import place  # noqa: E402
-from tests.training.small import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config  # noqa: E402
+from tests.support.detector import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config  # noqa: E402
 
 SIZE = 4
 TWO = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

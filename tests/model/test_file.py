@@ -24,7 +24,7 @@ from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
 from qatkit.quantization.placement import place
 from qatkit.quantization.plan import QuantizationPlan
-from tests.graph.networks import tiny_network
+from tests.support.networks import tiny_network
 
 MODEL = Model(
     graph=tiny_network(),

@@ -15,10 +15,10 @@ from qatkit.errors import ModelError, UsageError
 from qatkit.model.hdf5 import read_hdf5, read_hdf5_weights
 from qatkit.model.open import open_model
 from qatkit.quantization.plan import QuantizationPlan
-from tests import golden_data
-from tests.graph.reference import forward
-from tests.model.keras_files import tiny_description, tiny_weights, write_keras_file
-from tests.one_code import one_code
+from tests.support import golden_data
+from tests.support.keras_files import tiny_description, tiny_weights, write_keras_file
+from tests.support.one_code import one_code
+from tests.support.reference import evaluate
 
 TOPIC = "12_hdf5"
 
@@ -34,7 +34,7 @@ CASES = pytest.mark.parametrize("case", golden_data.params(TOPIC, _cases()))
 def test_outputs_are_those_of_the_original(case: dict[str, Any]) -> None:
     model = open_model(golden_data.ROOT / TOPIC / case["file"], labels=Labels(tuple(case["classes"])))
     images = golden_data.array(TOPIC, case, "x").transpose(0, 2, 3, 1)
-    values = forward(model.graph, images, model.ranges, model.plan.weights if model.plan else ())
+    values = evaluate(model.graph, images, model.ranges, model.plan.weights if model.plan else (), tao=True)
     for layer, node in (("output_bbox", "output_bbox"), ("output_cov", "output_cov/Sigmoid")):
         expected = golden_data.array(TOPIC, case, f"out_{layer}").transpose(0, 2, 3, 1)
         # Quantized: single codes may flip at rounding ties.

@@ -11,7 +11,7 @@ from qatkit.errors import ModelError
 from qatkit.graph import nodes
 from qatkit.graph.nodes import Node
 from qatkit.model.keras_config import read_network
-from tests.model.keras_files import Description, tiny_description
+from tests.support.keras_files import Description, tiny_description
 
 IN = ("input_1",)
 

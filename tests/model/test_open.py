@@ -12,7 +12,7 @@ from qatkit.errors import UsageError
 from qatkit.model.file import save_model
 from qatkit.model.open import open_model
 from qatkit.spec import Experiment
-from tests.model.keras_files import tiny_description, tiny_weights, write_keras_file
+from tests.support.keras_files import tiny_description, tiny_weights, write_keras_file
 
 
 @pytest.fixture

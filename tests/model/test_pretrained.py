@@ -13,9 +13,9 @@ from qatkit.graph.graph import Graph
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
 from qatkit.model.pretrained import load_backbone
-from tests import golden_data
-from tests.graph.networks import tiny_network
-from tests.model.keras_files import layer_weights, tiny_description, tiny_weights, write_keras_file
+from tests.support import golden_data
+from tests.support.keras_files import layer_weights, tiny_description, tiny_weights, write_keras_file
+from tests.support.networks import tiny_network
 
 WEIGHTS = sorted((golden_data.ROOT / "12_hdf5").glob("*.weights.h5"))
 HEADS = ("output_bbox/kernel", "output_bbox/bias", "output_cov/kernel", "output_cov/bias")

@@ -7,7 +7,7 @@ import pytest
 from qatkit.graph.build import build
 from qatkit.pruning.channels import Segment, group_channels
 from qatkit.spec import ModelConfig
-from tests.graph.networks import tiny_network
+from tests.support.networks import tiny_network
 
 
 def members(layer: str, excluded: tuple[str, ...] = ()) -> list[str]:

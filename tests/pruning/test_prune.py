@@ -12,9 +12,9 @@ from qatkit.graph import nodes
 from qatkit.graph.builder import Builder
 from qatkit.graph.graph import Graph
 from qatkit.pruning.prune import LayerRow, PruneOptions, prune, prune_to_ratio
-from tests import golden_data
-from tests.graph.networks import tiny_network
-from tests.pruning.keras_models import TOPIC, models, network
+from tests.support import golden_data
+from tests.support.networks import tiny_network
+from tests.support.pruning_models import TOPIC, models, network
 
 
 def _cases() -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from qatkit.graph.builder import Builder
 from qatkit.graph.graph import Graph
 from qatkit.pruning.channels import group_channels
 from qatkit.pruning.surgery import cut
-from tests.graph.networks import tiny_network
-from tests.graph.reference import forward
+from tests.support.networks import tiny_network
+from tests.support.reference import evaluate
 
 
 def without(graph: Graph, layer: str, filters: list[int]) -> Graph:
@@ -46,7 +46,7 @@ def test_outputs_stay(layer: str, silent: dict[str, list[int]]) -> None:
     smaller = without(graph, layer, silent[layer])
     assert smaller.params < graph.params
     images = np.random.default_rng(1).uniform(0, 1, (2, 16, 24, 3)).astype(np.float32)
-    before, after = forward(graph, images), forward(smaller, images)
+    before, after = evaluate(graph, images), evaluate(smaller, images)
     for name in graph.outputs:
         np.testing.assert_allclose(after[name], before[name], rtol=1e-5)
 
@@ -59,7 +59,7 @@ def test_outputs_stay_behind_a_concatenation_and_a_depthwise_convolution() -> No
     smaller = without(graph, "right", [0, 2])
     assert smaller.weight("depthwise", "kernel").shape == (3, 3, 6, 1)
     images = np.random.default_rng(1).uniform(0, 1, (1, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(forward(smaller, images)["out"], forward(graph, images)["out"], rtol=1e-5)
+    np.testing.assert_allclose(evaluate(smaller, images)["out"], evaluate(graph, images)["out"], rtol=1e-5)
 
 
 def test_weights_are_contiguous_and_the_original_is_untouched() -> None:

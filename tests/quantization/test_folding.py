@@ -13,7 +13,7 @@ from qatkit.graph import nodes as n
 from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import channel_axis, fold, foldable, snap_biases_to_grid, snap_to_grid, weight_codes
 from qatkit.quantization.plan import QuantizationPlan
-from tests.networks import Net, residual
+from tests.support.networks import Net, residual
 
 
 @pytest.mark.parametrize(

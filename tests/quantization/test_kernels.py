@@ -7,7 +7,7 @@ import pytest
 from qatkit.graph.nodes import AvgPool
 from qatkit.quantization.kernels import Kernel, int8_kernels, only
 from qatkit.quantization.placement import place
-from tests.networks import Net, residual
+from tests.support.networks import Net, residual
 
 STEM = Kernel(("stem", "stem_bn", "stem_relu"), ("input_1",), ("stem",))
 A = Kernel(("a", "a_bn", "a_relu"), ("stem_relu",), ("a",))

@@ -12,98 +12,22 @@ from qatkit.errors import ModelError, UsageError
 from qatkit.graph import nodes as n
 from qatkit.graph.graph import Graph
 from qatkit.quantization.placement import QuantizationPlan, explain, place
-from tests import golden_data
-from tests.networks import Net, residual
-
-
-def conv_relu() -> Net:
-    net = Net()
-    net.heads(net.relu("a_relu", net.conv("a", net.input, 4, bias=True)))
-    return net
-
-
-def conv_bn_relu() -> Net:
-    net = Net()
-    net.heads(net.conv_bn_relu("a", net.input, 4))
-    return net
-
-
-def linear_then_conv() -> Net:
-    """A linear bottleneck: Conv-BN read by the next convolution."""
-    net = Net()
-    net.heads(net.conv_bn_relu("b", net.conv_bn("a", net.input, 4), 4))
-    return net
-
-
-def max_pool() -> Net:
-    net = Net()
-    net.heads(net.conv_bn_relu("b", net.max_pool("pool", net.conv_bn_relu("a", net.input, 4)), 4))
-    return net
-
-
-def pool_of_image() -> Net:
-    net = Net()
-    net.heads(net.conv_bn_relu("a", net.max_pool("pool", net.input), 4))
-    return net
-
-
-def concat() -> Net:
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 4)
-    joined = net.concat("join", net.conv_bn_relu("a", stem, 4, 1), net.conv_bn_relu("b", stem, 4))
-    net.heads(net.conv_bn_relu("c", joined, 4))
-    return net
-
-
-def concat_of_read_branch() -> Net:
-    """A dense block: branch `a` is read by the Concat and by `b`."""
-    net = Net()
-    first = net.conv_bn_relu("a", net.input, 4)
-    net.heads(net.conv_bn_relu("c", net.concat("join", first, net.conv_bn_relu("b", first, 4)), 4))
-    return net
-
-
-def padded() -> Net:
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 4)
-    padded = net.add(n.Pad("pad", (stem,), padding=(0, 0, 1, 1)))
-    net.heads(net.relu("dw_relu", net.bn("dw_bn", net.depthwise("dw", padded))))
-    return net
-
-
-def average() -> Net:
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 4)
-    net.heads(net.add(n.AvgPool("mean", (stem,), (2, 2), (2, 2))))
-    return net
-
-
-def add_of_activations() -> Net:
-    """DarkNet's residual: the branch ends in an activation, so no convolution can take the sum in."""
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 4)
-    total = net.add(n.Add("sum", (net.conv_bn_relu("a", stem, 4), stem)))
-    net.heads(net.conv_bn_relu("b", total, 4))
-    return net
-
-
-def pre_activation() -> Net:
-    """ResNet v2: a batch norm without a convolution before it."""
-    net = Net()
-    stem = net.conv("stem", net.input, 4)
-    branch = net.conv("a", net.relu("pre_relu", net.bn("pre_bn", stem)), 4)
-    net.heads(net.add_relu("sum", stem, branch))
-    return net
-
-
-def squeeze_excite() -> Net:
-    net = Net()
-    stem = net.add(n.Swish("stem_swish", (net.conv_bn("stem", net.input, 4),)))
-    squeezed = net.add(n.GlobalAvgPool("squeeze", (stem,)))
-    gate = net.add(n.Sigmoid("expand/Sigmoid", (net.conv("expand", squeezed, 4, 1, bias=True),)))
-    net.heads(net.conv_bn_relu("project", net.add(n.Multiply("excite", (stem, gate))), 4))
-    return net
-
+from tests.support import golden_data
+from tests.support.blocks import (
+    add_of_activations,
+    average,
+    concat,
+    concat_of_read_branch,
+    conv_bn_relu,
+    conv_relu,
+    linear_then_conv,
+    max_pool,
+    padded,
+    pool_of_image,
+    pre_activation,
+    squeeze_excite,
+)
+from tests.support.networks import Net, residual
 
 TENSORRT: dict[str, tuple[Any, tuple[str, ...], dict[str, str]]] = {
     "conv": (conv_relu, ("input_1", "a_relu"), {}),

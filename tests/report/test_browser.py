@@ -18,7 +18,7 @@ from PIL import Image
 from qatkit.report.page import render
 from qatkit.report.pictures import Comparison, Gallery, Panel
 from qatkit.report.plots import DARK, LIGHT, Theme
-from tests.report.samples import report
+from tests.support.report_content import report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH")

@@ -18,9 +18,9 @@ from qatkit.evaluation.evaluate import ClassResult, OperatingPoint, Result
 from qatkit.export.export import export
 from qatkit.report.pictures import galleries
 from qatkit.report.result import LayerErrors
-from tests.dataset.builders import noise, write_image
-from tests.export.test_export import QAT_TENSORS, float_model, images_of, options
-from tests.report.samples import row
+from tests.support.frames import noise, write_image
+from tests.support.models import QAT_TENSORS, float_model, images_of, options
+from tests.support.report_content import row
 
 BOX, AWAY = (2.0, 2.0, 20.0, 20.0), (30.0, 2.0, 50.0, 20.0)
 LAYOUT = ImageLayout(64, 48)

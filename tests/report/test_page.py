@@ -4,46 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from qatkit.report.page import render
 from qatkit.report.pictures import Comparison, Gallery, Panel
-from tests.report.samples import EVIL, report, row
+from tests.support.html_page import Page
+from tests.support.report_content import EVIL, report, row
 
-VOID = {"br", "img", "meta", "source"}
 PANEL = Panel(EVIL, "3 found", b"jpeg", (480, 360))
 GALLERY = Gallery(f"{EVIL}, FP32", (Comparison(f"{EVIL}.jpg", (PANEL, PANEL)),))
-
-
-class Page(HTMLParser):
-    """Checks that elements are balanced; gathers text, elements, and the values of <data>."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.stack: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack[-1:] != ["style"]:
-            self.text += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == name]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from qatkit.analysis.differences import Sightings
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout
 from qatkit.report.pictures import EXTRA, LABEL, MISSED, SAME, Network, gallery
-from tests.analysis.test_differences import seen
+from tests.support.detections import seen
 
 A, B, LABELLED = (10.0, 10.0, 40.0, 40.0), (60.0, 10.0, 90.0, 40.0), (20.0, 50.0, 60.0, 80.0)
 LAYOUT = ImageLayout(120, 90, auto_resize=True)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from qatkit.report import plots
-from tests.report.samples import CAR, EVIL, layer_entry, report, row, sensitivity_entry, tensor
+from tests.support.report_content import CAR, EVIL, layer_entry, report, row, sensitivity_entry, tensor
 
 Report = dict[str, Any]
 

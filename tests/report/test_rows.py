@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qatkit.report.rows import reference_of, title
-from tests.report.samples import layer_entry, row
+from tests.support.report_content import layer_entry, row
 
 BIG, SMALL = {"params": 10, "macs": 10}, {"params": 5, "macs": 5}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qatkit.spec import DatasetExportConfig, Experiment, Inference
-from tests.spec.samples import (
+from tests.support.specs import (
     BOX,
     CLUSTERING,
     COCO,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qatkit.spec import DatasetExportConfig, Experiment, Inference, class_names, contradictions, defaults
-from tests.spec.samples import COCO, EXPERIMENT, IMAGE, INFERENCE, KITTI, edited
+from tests.support.specs import COCO, EXPERIMENT, IMAGE, INFERENCE, KITTI, edited
 
 MAPPING = "dataset_config.target_class_mapping"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qatkit.spec import ClusteringConfig, DatasetExportConfig, Experiment, Inference, defaults
-from tests.spec.samples import COCO, EXPERIMENT, INFERENCE, KITTI, edited
+from tests.support.specs import COCO, EXPERIMENT, INFERENCE, KITTI, edited
 
 HANDLERS = "bbox_handler_config.classwise_bbox_handler_config"
 

@@ -27,8 +27,8 @@ from qatkit.spec import (
     to_text,
 )
 from qatkit.spec.parse import parse
-from tests.spec.samples import COCO, EXPERIMENT, INFERENCE, KITTI, SPECS
-from tests.spec.strategies import any_message, any_text, changed
+from tests.support.spec_strategies import any_message, any_text, changed
+from tests.support.specs import COCO, EXPERIMENT, INFERENCE, KITTI, SPECS
 
 Write = Callable[[str], Path]
 

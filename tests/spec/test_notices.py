@@ -5,7 +5,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from qatkit.spec import DatasetExportConfig, Experiment, Inference, notices
-from tests.spec.samples import EXPERIMENT, IMAGE, INFERENCE, KITTI, SPATIAL, TARGET, edited
+from tests.support.specs import EXPERIMENT, IMAGE, INFERENCE, KITTI, SPATIAL, TARGET, edited
 
 MAPPING = "dataset_config.target_class_mapping"
 

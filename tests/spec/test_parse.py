@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qatkit.errors import SpecError
 from qatkit.spec import Experiment, load_experiment, to_json, to_text
 from qatkit.spec.parse import parse
-from tests.spec.strategies import ROOTS, any_message, any_text
+from tests.support.spec_strategies import ROOTS, any_message, any_text
 
 
 def training(fields: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from qatkit.spec import Experiment, rules
-from tests.spec.samples import (
+from tests.support.specs import (
     BOX,
     CLUSTERING,
     EARLY,

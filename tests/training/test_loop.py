@@ -21,7 +21,7 @@ from qatkit.keras.step import StepResult
 from qatkit.status import StatusLog
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
-from tests.training.small import COST
+from tests.support.detector import COST
 
 PLAN = Plan(
     run="run",

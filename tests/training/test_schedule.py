@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "01_lr_schedule"
 

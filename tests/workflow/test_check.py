@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from qatkit.errors import DataError, QatkitError, SpecError, UsageError
 from qatkit.spec import to_text
 from qatkit.workflow.check import CheckReport, check
-from tests.dataset.builders import LINE, kitti_folder
-from tests.spec.samples import COCO, EXPERIMENT, INFERENCE, KITTI
-from tests.spec.strategies import any_message, any_text
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.datasets import experiment, write_frames
+from tests.support.frames import LINE, kitti_folder
+from tests.support.spec_strategies import any_message, any_text
+from tests.support.specs import COCO, EXPERIMENT, INFERENCE, KITTI
 
 CAR = ("car", (10.0, 10.0, 60.0, 60.0))
 Write = Callable[[str, str], Path]

@@ -16,11 +16,11 @@ from qatkit.quantization.placement import place
 from qatkit.report.result import ComparisonResult, MeasuredModel
 from qatkit.spec import load_experiment
 from qatkit.workflow.compare import compare
-from tests.cli.commands import replaced
-from tests.networks import Net
-from tests.reference_network import evaluate
-from tests.report.test_page import Page
-from tests.workflow.datasets import experiment, write_frames
+from tests.support.commands import replaced
+from tests.support.datasets import experiment, write_frames
+from tests.support.html_page import Page
+from tests.support.networks import Net
+from tests.support.reference import evaluate
 
 CAR = [("car", (10.0, 10.0, 60.0, 50.0))]
 

@@ -14,8 +14,8 @@ from qatkit.engine.tensorrt.expected import Expected, check_network, parse_dims,
 from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
 from qatkit.errors import EnvironmentProblem, UsageError
 from qatkit.workflow.convert import convert
-from tests.engine.networks import exported
-from tests.networks import residual
+from tests.support.exported import exported
+from tests.support.networks import residual
 
 
 @pytest.mark.parametrize("text", ["", "3", "3,544", "3,544,960,1", "3,x,960", "3,0,960", "-3,544,960", "3, 544,960"])

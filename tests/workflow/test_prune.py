@@ -14,7 +14,7 @@ from qatkit.model.open import open_model
 from qatkit.pruning.prune import PruneOptions
 from qatkit.quantization.placement import place
 from qatkit.workflow.prune import prune_model
-from tests.graph.networks import tiny_network
+from tests.support.networks import tiny_network
 
 OPTIONS = PruneOptions(threshold=0.95, granularity=1, min_num_filters=2)
 MODEL = Model(

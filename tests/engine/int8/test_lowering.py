@@ -19,8 +19,8 @@ from qatkit.engine.onnx_runtime import OnnxEngine
 from qatkit.engine.session import open_session
 from qatkit.graph import nodes as n
 from qatkit.graph.graph import Graph
-from tests.engine.networks import NETWORKS, OUTPUTS, Exported, exported, images_for
-from tests.networks import Net
+from tests.support.exported import NETWORKS, OUTPUTS, Exported, exported, images_for
+from tests.support.networks import Net
 
 needs_vnni = pytest.mark.skipif(
     not wide_codes_are_exact(), reason="codes up to 255 overflow on this CPU, which therefore never gets them"

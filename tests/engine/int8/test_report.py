@@ -13,8 +13,8 @@ from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.report import Int8Report, integer_operations, make_report, without_scale
 from qatkit.engine.int8.scheme import from_cache
 from qatkit.graph import nodes as n
-from tests.engine.networks import NETWORKS, exported
-from tests.networks import Net, residual
+from tests.support.exported import NETWORKS, exported
+from tests.support.networks import Net, residual
 
 HEADS = ("output_bbox/BiasAdd:0", "output_cov/BiasAdd:0", "output_cov/Sigmoid:0")
 INNER = (

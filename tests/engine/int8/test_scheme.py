@@ -14,8 +14,8 @@ from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.scheme import from_cache, from_qdq, has_qdq
 from qatkit.errors import ModelError
 from qatkit.quantization.folding import weight_codes
-from tests.engine.networks import NETWORKS, exported
-from tests.networks import residual
+from tests.support.exported import NETWORKS, exported
+from tests.support.networks import residual
 
 
 @pytest.mark.parametrize("name", NETWORKS)

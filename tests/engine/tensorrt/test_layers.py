@@ -20,8 +20,8 @@ from qatkit.graph.build import build
 from qatkit.graph.nodes import BatchNorm
 from qatkit.quantization.kernels import int8_kernels
 from qatkit.quantization.placement import place
-from tests.graph.test_build import config
-from tests.tensorrt_data import FOLDER, needed
+from tests.support.backbones import config
+from tests.support.tensorrt_data import FOLDER, needed
 
 ENGINES = {"qat": "cal.bin", "wide": "ptq.bin"}
 

@@ -15,7 +15,7 @@ import pytest
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.evaluation.evaluate import EvaluationSettings, Predict, evaluate
 from qatkit.spec import load_experiment
-from tests.tensorrt_data import FOLDER, needed
+from tests.support.tensorrt_data import FOLDER, needed
 
 BATCH = 8
 

@@ -18,8 +18,8 @@ from qatkit.engine.tensorrt.run import TensorRTEngine, open_tensorrt
 from qatkit.engine.tensorrt.sidecar import sidecar_path
 from qatkit.errors import EnvironmentProblem, ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
-from tests.engine.networks import Exported, exported, images_for
-from tests.networks import residual
+from tests.support.exported import Exported, exported, images_for
+from tests.support.networks import residual
 
 pytestmark = pytest.mark.gpu
 

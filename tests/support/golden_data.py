@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-ROOT = Path(os.environ.get("QATKIT_GOLDEN") or Path(__file__).parent / "golden")
+ROOT = Path(os.environ.get("QATKIT_GOLDEN") or Path(__file__).parents[1] / "golden")
 
 
 @cache

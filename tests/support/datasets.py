@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qatkit.dataset.tfrecord import write_records
-from tests.dataset.builders import noise, write_image
-from tests.spec.samples import EXPERIMENT
+from tests.support.frames import noise, write_image
+from tests.support.specs import EXPERIMENT
 
 Box = tuple[float, float, float, float]
 SIZE = (128, 96)  # of the images; the network of EXPERIMENT takes 64x48

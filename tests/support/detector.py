@@ -13,7 +13,7 @@ from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer
 from qatkit.keras.step import Stepper, Teacher
 from qatkit.spec import TrainingConfig
-from tests.networks import Net
+from tests.support.networks import Net
 
 HEIGHT, WIDTH, CLASSES = 16, 24, 2
 COST = CostConfig(

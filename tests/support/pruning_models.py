@@ -16,7 +16,7 @@ from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import DepthwiseConv2D, Node, Shape
 from qatkit.model.keras_config import read_network
 from qatkit.spec import ModelConfig
-from tests import golden_data
+from tests.support import golden_data
 
 TOPIC = "08_prune"
 _BUILT = re.compile(r"detectnet_(.*?[a-z](?:_v[12]|_b0)?)(\d*)(?:_[a-z_]+)?")

@@ -1,7 +1,10 @@
-"""A plain NumPy evaluation of a `Graph`, to compare engines and exports with: slow, in float64, NHWC.
+"""A plain NumPy evaluation of a `Graph`, to compare everything else with: slow, in float64, NHWC.
 
-With `ranges` the tensors named there are rounded to INT8 codes; a convolution in `kernels` whose input has a range
-multiplies and adds integers (int64). Source of the arithmetic: TensorRT's INT8 convolution, y = acc * s_x * s_w + b.
+With `ranges` the tensors named there are rounded to INT8 codes, with `kernels` convolutions too, by one of two rules:
+
+- TensorRT's: codes -127..127; a convolution in `kernels` multiplies and adds integers (int64), its kernel rounded per
+  output channel; y = acc * s_x * s_w + b.
+- TAO's own fake quantization (`tao`): codes -128..127, and the kernels of `kernels` rounded per tensor.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ def evaluate(
     images: np.ndarray,
     ranges: Mapping[str, float] | None = None,
     kernels: Collection[str] = (),
+    *,
+    tao: bool = False,
 ) -> Tensors:
     """Node name -> output [B, h, w, c].
 
-    ranges: node name -> amax of its rounded output. A convolution reads integers when its input (or what pooling,
-    padding or concatenation made it of) is on the grid of a range. integer_bias: convolutions whose bias is rounded
-    to whole units of the integer sum.
+    ranges: node name -> amax of its rounded output. kernels: convolutions whose kernels are rounded; by TensorRT's
+    rule their input (or what pooling, padding or upsampling made it of) is to be on the grid of a range.
     """
     scales = {name: np.float64(np.float32(amax / 127)) for name, amax in (ranges or {}).items()}
     values: Tensors = {}
@@ -37,19 +41,26 @@ def evaluate(
         if isinstance(node, n.Input):
             value = images.astype(np.float64)
         elif isinstance(node, n.CONVOLUTIONS):
-            scale = _scale_of(graph, node.inputs[0], scales)
-            if node.name in kernels:
-                assert scale is not None, f"{node.name} is to read integers, but its input has no range"
-                value = _integer_convolution(graph, node, inputs[0], scale)
-            else:
-                value = convolve(node, inputs[0], graph.weight(node.name, "kernel").astype(np.float64))
-                value = value + _bias(graph, node)
+            value = _convolution(graph, node, inputs[0], scales, rounded=node.name in kernels, tao=tao)
         else:
             value = _other(graph, node, inputs)
         if node.name in scales:
-            value = np.clip(np.rint(value / scales[node.name]), -127, 127) * scales[node.name]
+            codes = np.clip(np.rint(value / scales[node.name]), -128 if tao else -127, 127)
+            value = codes * scales[node.name]
         values[node.name] = value
     return values
+
+
+def _convolution(
+    graph: Graph, node: Any, x: np.ndarray, scales: Mapping[str, np.float64], *, rounded: bool, tao: bool
+) -> np.ndarray:
+    kernel = graph.weight(node.name, "kernel")
+    bias = graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else 0.0
+    if rounded and not tao:
+        scale = _scale_of(graph, node.inputs[0], scales)
+        assert scale is not None, f"{node.name} is to read integers, but its input has no range"
+        return _integer_sums(node, x, kernel, scale) + bias
+    return convolve(node, x, (_rounded_per_tensor(kernel) if rounded else kernel).astype(np.float64)) + bias
 
 
 def _scale_of(graph: Graph, name: str, scales: Mapping[str, np.float64]) -> np.float64 | None:
@@ -60,16 +71,23 @@ def _scale_of(graph: Graph, name: str, scales: Mapping[str, np.float64]) -> np.f
     return scales[name]
 
 
-def _bias(graph: Graph, node: Any) -> np.ndarray:
-    return graph.weight(node.name, "bias").astype(np.float64) if node.use_bias else np.zeros(())
-
-
-def _integer_convolution(graph: Graph, node: Any, x: np.ndarray, scale: np.float64) -> np.ndarray:
-    codes, weight_scale = weight_codes(graph.weight(node.name, "kernel"), channel_axis(node))
+def _integer_sums(node: Any, x: np.ndarray, kernel: np.ndarray, scale: np.float64) -> np.ndarray:
+    """TensorRT's convolution of integers, in units of the real numbers."""
+    codes, weight_scale = weight_codes(kernel, channel_axis(node))
     integers = np.rint(x / scale)
     assert np.allclose(integers * scale, x)
     sums = convolve(node, integers.astype(np.int64), codes.astype(np.int64))
-    return sums * (scale * weight_scale.astype(np.float64)) + _bias(graph, node)
+    return sums * (scale * weight_scale.astype(np.float64))
+
+
+def _rounded_per_tensor(kernel: np.ndarray) -> np.ndarray:
+    """A kernel as TAO rounds it: the grid -128..127 is fitted to whichever side needs it."""
+    factors = [
+        128 / -kernel.min() if kernel.min() < 0 else np.inf,
+        127 / kernel.max() if kernel.max() > 0 else np.inf,
+    ]
+    factor = np.float32(min(factors))
+    return np.clip(np.round(kernel * factor), -128, 127).astype(np.float32) / factor
 
 
 def convolve(node: Any, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:

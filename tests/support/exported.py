@@ -19,79 +19,37 @@ from qatkit.export.deployed import Deployed, deploy
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import to_onnx
 from qatkit.export.qdq import to_qdq_onnx
-from qatkit.graph import nodes as n
 from qatkit.graph.graph import Graph
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import Placement, QuantizationPlan, place
-from tests.networks import Net, residual
-from tests.quantization import test_placement as blocks
-from tests.reference_network import evaluate, nchw
+from tests.support import blocks
+from tests.support.networks import Net, residual
+from tests.support.reference import evaluate, nchw
 
 METADATA = Metadata(Labels(("car", "person")), 2)
 OUTPUTS = ("output_cov/Sigmoid:0", "output_bbox/BiasAdd:0")
-
-
-def relu6() -> Net:
-    net = Net()
-    net.heads(net.add(n.Relu6("a_relu", (net.conv_bn("a", net.input, 8),))))
-    return net
-
-
-def leaky() -> Net:
-    """DarkNet: signed tensors read by convolutions."""
-    net = Net()
-    first = net.add(n.LeakyRelu("a_leaky", (net.conv_bn("a", net.input, 8, stride=2),), alpha=0.1))
-    net.heads(net.add(n.LeakyRelu("b_leaky", (net.conv_bn("b", first, 8),), alpha=0.1)))
-    return net
-
-
-def linear_depthwise() -> Net:
-    """MobileNet v2: a signed tensor read by a depthwise convolution, which is rounded without an activation."""
-    net = Net()
-    first = net.conv_bn("a", net.input, 8)
-    net.heads(net.conv_bn_relu("c", net.bn("dw_bn", net.depthwise("dw", first, stride=2)), 8, 1))
-    return net
-
-
-def bottleneck() -> Net:
-    """ResNet-50: the sum rides on a 1x1 convolution; stride 2 in a fused branch and in the projection."""
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 8)
-    main = net.conv_bn("c", net.conv_bn_relu("b", net.conv_bn_relu("a", stem, 4, 1), 4, 3, 2), 16, 1)
-    first = net.add_relu("sum", main, net.conv_bn("shortcut", stem, 16, 1, 2))
-    strided = net.conv_bn("e", net.conv_bn_relu("d", first, 8), 16, 3, 2)
-    net.heads(net.add_relu("sum2", net.conv_bn("shortcut2", first, 16, 1, 2), strided))
-    return net
-
-
-def dilated() -> Net:
-    net = Net()
-    stem = net.conv_bn_relu("stem", net.input, 8)
-    wide = n.Conv2D("wide", (stem,), (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), filters=8, use_bias=True)
-    net.heads(net.add_relu("sum", net.add(wide), stem))
-    return net
 
 
 NETWORKS: dict[str, Callable[[], Net]] = {
     "conv-relu": blocks.conv_relu,
     "conv-bn-relu": blocks.conv_bn_relu,
     "linear": blocks.linear_then_conv,
-    "relu6": relu6,
-    "leaky": leaky,
+    "relu6": blocks.relu6,
+    "leaky": blocks.leaky,
     "max-pool": blocks.max_pool,
     "max-pool of the image": blocks.pool_of_image,
     "concat": blocks.concat,
     "concat, branch read twice": blocks.concat_of_read_branch,
     "pad and depthwise": blocks.padded,
-    "linear depthwise": linear_depthwise,
+    "linear depthwise": blocks.linear_depthwise,
     "average pool": blocks.average,
     "add of activations": blocks.add_of_activations,
     "squeeze-excite": blocks.squeeze_excite,
     "identity": lambda: residual(projection=False),
     "projection": lambda: residual(projection=True),
     "projection, read first": lambda: residual(projection=True, shortcut_first=True),
-    "bottleneck": bottleneck,
-    "dilated": dilated,
+    "bottleneck": blocks.bottleneck,
+    "dilated": blocks.dilated,
 }
 
 
