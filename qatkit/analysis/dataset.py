@@ -153,7 +153,8 @@ def _in_network(boxes: NDArray[np.float32], sizes: NDArray[np.int32], layout: Im
     resized = np.array([layout.resized((int(size[0]), int(size[1]))) for size in different], np.float32)
     scales = np.tile(resized.reshape(-1, 2) / different, 2).astype(np.float32)
     moved = boxes * scales[rows.reshape(-1)] - np.array(layout.crop * 2, np.float32)
-    return np.clip(moved, 0, np.array((layout.width, layout.height) * 2, np.float32))
+    clipped: NDArray[np.float32] = np.clip(moved, 0, np.array((layout.width, layout.height) * 2, np.float32))
+    return clipped
 
 
 def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32]) -> ClassStatistics:

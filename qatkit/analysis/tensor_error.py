@@ -155,7 +155,8 @@ class ErrorMeter:
 def _power(values: Array) -> NDArray[np.float64]:
     """[C] sums of squares of values [B, C, ...] over all but the channels."""
     flat = values.reshape(*values.shape[:2], -1)
-    return np.einsum("bcn,bcn->c", flat, flat, dtype=np.float64)
+    sums: NDArray[np.float64] = np.einsum("bcn,bcn->c", flat, flat, dtype=np.float64)
+    return sums
 
 
 def decibels(power: float, error: float) -> float:

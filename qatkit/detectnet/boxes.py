@@ -23,7 +23,8 @@ def iou(
     height = np.minimum(first[..., 3], second[..., 3]) - np.maximum(first[..., 1], second[..., 1]) + border
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
     union = areas(first, border) + areas(second, border) - intersection + regularizer
-    return intersection / np.maximum(union, np.finfo(np.float32).tiny)
+    overlap: NDArray[np.floating] = intersection / np.maximum(union, np.finfo(np.float32).tiny)
+    return overlap
 
 
 def pairwise_iou(

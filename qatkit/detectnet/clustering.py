@@ -254,8 +254,9 @@ def _dbscan(boxes: Array, coverages: Array, params: ClusteringParams) -> NDArray
         least, min_samples = params.dbscan_min_samples, 1
         weights = coverages / least if least > 0 else np.ones_like(coverages)
     eps = max(params.dbscan_eps + rules.eps_slack, float(np.finfo(np.float32).tiny))
-    found = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
-    return found.fit_predict(distances, sample_weight=weights)
+    model = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
+    found: NDArray[np.int64] = model.fit_predict(distances, sample_weight=weights)
+    return found
 
 
 def _distances(boxes: Array, regularizer: float) -> Array:

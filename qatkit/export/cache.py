@@ -77,7 +77,8 @@ def from_ranges(ranges: Mapping[str, float], version: str = DEFAULT_TENSORRT) ->
 
 def _rounded(value: float) -> float:
     """The float32 nearest to `value`."""
-    return struct.unpack(">f", struct.pack(">f", value))[0]
+    (rounded,) = struct.unpack(">f", struct.pack(">f", value))
+    return float(rounded)
 
 
 def scale_to_hex(scale: float) -> str:
@@ -89,7 +90,7 @@ def hex_to_scale(text: str) -> float:
     """Inverse of `scale_to_hex`. Raises ValueError for text of another form."""
     if _HEX.fullmatch(text) is None:
         raise ValueError(f"expected up to eight hexadecimal digits, found {text!r}")
-    return struct.unpack(">f", bytes.fromhex(text.zfill(8)))[0]
+    return float(struct.unpack(">f", bytes.fromhex(text.zfill(8)))[0])
 
 
 def read_cache(path: Path) -> CalibrationCache:

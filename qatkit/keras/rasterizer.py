@@ -173,7 +173,8 @@ class Rasterizer:
         steps = (ellipses.center, ellipses.radius, ellipses.deadzone, of_class)
         box_major = tuple(tf.transpose(values, [1, 0, 2]) for values in steps)
         empty = (tf.zeros(maps), tf.fill(maps, count))
-        return tf.foldl(draw, (tf.range(count), *box_major), initializer=empty)
+        drawn: tuple[tf.Tensor, tf.Tensor] = tf.foldl(draw, (tf.range(count), *box_major), initializer=empty)
+        return drawn
 
     def _share_inside(self, center: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
         """[B, h, w] share of each cell's samples strictly inside the ellipses with center and radius [B, 2]."""

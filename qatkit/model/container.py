@@ -115,7 +115,7 @@ def _checked_layout(data: bytes, path: Path) -> int:
     _, version, length = _PREFIX.unpack_from(data)
     if version != VERSION:
         raise ModelError(f"{path}: format {version} is not known", hint="damaged, or made by a newer qatkit")
-    end = _PREFIX.size + length
+    end: int = _PREFIX.size + length
     if length > MAX_HEADER or end + _DIGEST_SIZE > len(data):
         raise ModelError(f"{path}: the file is damaged or cut off: its header should have {length} bytes")
     if hashlib.sha256(data[:-_DIGEST_SIZE]).digest() != data[-_DIGEST_SIZE:]:
@@ -141,7 +141,8 @@ def _decrypt(encryption: Any, payload: bytes, start: bytes, path: Path, key: str
     if not hmac.compare_digest(secret.check, check):
         raise ModelError(f"{path}: the key does not fit this model", hint="it was saved with another -k")
     try:
-        return _cipher(secret).decrypt(nonce, payload, start)
+        plain: bytes = _cipher(secret).decrypt(nonce, payload, start)
+        return plain
     except InvalidTag:
         raise ModelError(f"{path}: the file was changed after it was encrypted") from None
 

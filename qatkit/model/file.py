@@ -142,7 +142,7 @@ def _model(header: dict[str, Any], weights: dict[str, NDArray[np.float32]]) -> M
 def _tensors(payload: bytes) -> dict[str, NDArray[np.float32]]:
     """The arrays in a safetensors buffer: all float32 and finite."""
     try:
-        weights = safetensors.numpy.load(payload)
+        weights: dict[str, NDArray[np.float32]] = safetensors.numpy.load(payload)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"the weights cannot be read: {error}") from error
     for name, array in weights.items():
@@ -168,7 +168,7 @@ def _value(header: dict[str, Any], name: str, *kinds: type) -> Any:
 
 
 def _list(header: dict[str, Any], name: str, kind: type, limit: int) -> list[Any]:
-    values = _value(header, name, list)
+    values: list[Any] = _value(header, name, list)
     if len(values) > limit or any(type(value) is not kind for value in values):
         raise ModelError(f"{name}: should be a list of at most {limit} {kind.__name__}")
     return values

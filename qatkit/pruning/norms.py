@@ -23,7 +23,8 @@ def filter_norms(kernel: NDArray[np.float32], *, depthwise: bool = False) -> Arr
     kernel: [kh, kw, in, N], or [kh, kw, N, 1] of a depthwise convolution.
     """
     axes = (0, 1, 3) if depthwise else (0, 1, 2)
-    return np.sqrt(np.sum(np.square(kernel, dtype=np.float64), axis=axes))
+    squares: Array = np.sum(np.square(kernel, dtype=np.float64), axis=axes)
+    return np.sqrt(squares)
 
 
 def normalize(norms: Array, normalizer: Normalizer) -> Array:

@@ -66,7 +66,7 @@ def parse(text: str, message_type: type[M], source: str) -> M:
 
     Raises SpecError that names `source`, line and column.
     """
-    message = message_type()
+    message: M = message_type()
     try:
         text_format.Merge(text, message)
     except text_format.ParseError as error:
@@ -78,7 +78,8 @@ def parse(text: str, message_type: type[M], source: str) -> M:
 
 def to_text(message: Message) -> str:
     """Protobuf text that `parse` reads back to an equal message; fields with their proto3 default are left out."""
-    return text_format.MessageToString(message, as_utf8=True)
+    text: str = text_format.MessageToString(message, as_utf8=True)
+    return text
 
 
 def to_json(message: Message) -> dict[str, Any]:

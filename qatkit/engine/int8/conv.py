@@ -141,8 +141,9 @@ class Im2colConv:
         self._rows, self._columns = sizes[conv.output]
         self._window = len(matrix)  # bytes
         self._operands = [weights, scale, weight_scale, zero, weight_zero, writer.constant(operands.bias)]
-        self._stride, self._dilation = conv.get("strides", [1, 1])[0], conv.get("dilations", [1, 1])[0]
-        self._taps = kernel.codes.shape[2]
+        self._stride: int = conv.get("strides", [1, 1])[0]
+        self._dilation: int = conv.get("dilations", [1, 1])[0]
+        self._taps: int = kernel.codes.shape[2]
         self._lines = self._im2col_lines(conv, source, kernel.codes.shape, sizes[conv.inputs[0]][0])
 
     def _im2col_lines(self, conv: Op, source: Codes, kernel: Sequence[int], rows: int) -> str:

@@ -129,7 +129,8 @@ def _squared_errors(counts: NDArray[np.int64], width: float, candidates: Floats)
     first = np.ceil(scales[:, None] * (codes - 0.5) / width - 0.5).astype(np.int64)
     first = np.minimum(first, len(counts))
     squares = above[first] @ (2.0 * codes - 1)
-    return (counts * centres**2).sum() - 2 * scales * moment_above[first].sum(axis=1) + scales**2 * squares
+    moments: NDArray[np.float64] = moment_above[first].sum(axis=1)
+    return float((counts * centres**2).sum()) - 2 * scales * moments + scales**2 * squares
 
 
 def _cumulative(values: NDArray[np.generic]) -> Floats:

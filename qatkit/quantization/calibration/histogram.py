@@ -79,4 +79,5 @@ class Histogram:
 
     def merged(self, bins: int) -> NDArray[np.int64]:
         """The counts in `bins` equal bins over the whole range. `bins` divides 32768."""
-        return self.counts.reshape(bins, -1).sum(axis=1)
+        sums: NDArray[np.int64] = self.counts.reshape(bins, -1).sum(axis=1)
+        return sums
