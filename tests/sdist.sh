@@ -32,5 +32,5 @@ mv qatkit "$work/qatkit-source" # so that the tests find the wheel
 export PYTHONPATH=$work/site TF_CPP_MIN_LOG_LEVEL=3 TF_USE_LEGACY_KERAS=1
 "$python" -m pytest -p no:cacheprovider tests/test_layers.py tests/test_files.py \
     tests/graph tests/spec/test_walk.py tests/report/test_page.py
-"$python" -m qatkit.cli --version
+"$python" -m qatkit --version
 echo "$(basename "$work"/*.tar.gz): complete; the wheel made of it passes"
