@@ -1,6 +1,6 @@
 """qatkit: the TAO DetectNet_v2 workflow as an open toolkit, on the command line and from Python.
 
-From Python it is the functions of `qatkit.api`, as `qatkit.open_model` and so on. They and what they need are imported
+From Python: the functions of `qatkit.api`, as `qatkit.open_model` and so on. They and what they need are imported
 when one of them is first asked for.
 """
 

@@ -121,8 +121,8 @@ def open_engine(
 ) -> Engine:
     """What runs a model file by its ending: .onnx (ONNX Runtime), .tlt or .hdf5 (Keras), .engine (TensorRT).
 
-    Its `predict` takes images [B, H, W, C] in 0..1. cal_cache: of a float ONNX; the pair runs in INT8 as TensorRT 8 to
-    10 would build it. spec: what the outputs mean, where the file does not say. threads: of ONNX Runtime, 0 = all.
+    Its `predict` takes images [B, H, W, C] in 0..1. cal_cache: of a float ONNX; the pair runs in INT8 as TensorRT 8
+    to 10 would build it. spec: what the outputs mean, where the file does not say. threads: of ONNX Runtime, 0 = all.
     """
     cache = None if cal_cache is None else Path(cal_cache)
     return _open_engine(Path(path), key, cal_cache=cache, labels=_labels(spec), threads=threads)

@@ -15,6 +15,7 @@ LAYERS = (
     *(
         "__main__",
         "cli",
+        "api",
         "workflow",
         "report",
         "analysis",
