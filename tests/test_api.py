@@ -12,6 +12,7 @@ import pytest
 
 import qatkit
 from qatkit import api
+from qatkit.detectnet.labels import Labels
 from qatkit.errors import ModelError, SpecError, UsageError
 from qatkit.model.file import Model, save_model
 from tests.support.datasets import experiment, write_frames
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
     net = Net(48, 64)
     stem = net.conv_bn_relu("stem", net.input, 32, stride=4)
     net.heads(net.conv_bn_relu("last", net.conv_bn_relu("middle", stem, 32, stride=4), 16), classes=1)
-    save_model(tmp_path / "model.tlt", Model(net.graph(), ("car",)), "the key")
+    save_model(tmp_path / "model.tlt", Model(net.graph(), Labels(("car",))), "the key")
     return tmp_path
 
 

@@ -36,7 +36,8 @@ class OnnxWriter:
         """Write every node of the network."""
         for node in self.graph.nodes:
             if not isinstance(node, n.Input):
-                _WRITERS.get(type(node), _plain)(self, node)
+                write: Callable[[OnnxWriter, Any], None] = _WRITERS.get(type(node), _plain)
+                write(self, node)
             self.finish(node)
 
     def finish(self, node: Node) -> None:

@@ -26,15 +26,9 @@ from qatkit.export.metadata import Metadata
 from qatkit.graph import nodes as n
 from qatkit.model.file import Model
 from qatkit.quantization.folding import fold, snap_to_grid, weight_codes
-from tests.support.models import QAT_TENSORS, float_model, images_of, model_of, options, qat_model
+from tests.support.models import QAT_TENSORS, TENSORS, float_model, images_of, model_of, options, qat_model
 from tests.support.networks import Net, residual
 from tests.support.reference import evaluate
-
-TENSORS = [
-    *("input_1:0", "stem_bn/batchnorm/add_1:0", "stem_relu/Relu:0", "a_bn/batchnorm/add_1:0", "a_relu/Relu:0"),
-    *("b_bn/batchnorm/add_1:0", "shortcut_bn/batchnorm/add_1:0", "sum/add:0", "sum_relu/Relu:0"),
-    *("output_bbox/BiasAdd:0", "output_cov/BiasAdd:0", "output_cov/Sigmoid:0"),
-]
 
 
 @pytest.mark.parametrize("data_type", ["fp32", "fp16"])

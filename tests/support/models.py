@@ -15,6 +15,11 @@ from qatkit.quantization.placement import place
 from tests.support.networks import Net, residual
 from tests.support.reference import evaluate
 
+TENSORS = [
+    *("input_1:0", "stem_bn/batchnorm/add_1:0", "stem_relu/Relu:0", "a_bn/batchnorm/add_1:0", "a_relu/Relu:0"),
+    *("b_bn/batchnorm/add_1:0", "shortcut_bn/batchnorm/add_1:0", "sum/add:0", "sum_relu/Relu:0"),
+    *("output_bbox/BiasAdd:0", "output_cov/BiasAdd:0", "output_cov/Sigmoid:0"),
+]
 QAT_TENSORS = [
     *("input_1:0", "stem_relu/Relu:0", "a_relu/Relu:0", "shortcut_bn/batchnorm/add_1:0", "sum_relu/Relu:0"),
 ]
