@@ -5,23 +5,15 @@ Errors that a user can cause are `qatkit.errors.QatkitError`s of one line.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from qatkit.choices import CalibratorName, DataType
-from qatkit.dataset.calibration_images import CalibrationImages, calibration_images
 from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
 from qatkit.engine.open import open_engine as _open_engine
 from qatkit.evaluation.evaluate import Result
-from qatkit.export.deployment import ExportOptions
-from qatkit.export.export import ExportReport, export_recorded
-from qatkit.export.export import export as _export
+from qatkit.export.from_python import AnyPath, export
 from qatkit.model.file import Model
 from qatkit.model.file import save_model as _save_model
 from qatkit.model.open import open_model as _open_model
@@ -30,8 +22,7 @@ from qatkit.pruning.prune import prune as _prune
 from qatkit.spec import Experiment, load_experiment
 from qatkit.workflow.evaluate import evaluate_engine, load_split
 
-AnyPath = str | os.PathLike[str]
-Images = Iterable[NDArray[np.float32]]
+__all__ = ["evaluate", "export", "load_spec", "open_engine", "open_model", "prune", "save_model"]
 
 
 def load_spec(path: AnyPath) -> Experiment:
@@ -81,36 +72,6 @@ def prune(
     return replace(model, graph=result.graph, pruned=True)
 
 
-def export(
-    model: Model,
-    output: AnyPath,
-    *,
-    data_type: DataType = ExportOptions.data_type,
-    cal_cache: AnyPath | None = None,
-    images: AnyPath | Experiment | Images | None = None,
-    calibrator: CalibratorName = ExportOptions.calibrator,
-    force_ptq: bool = ExportOptions.force_ptq,
-    skip_layers: Sequence[str] = ExportOptions.skip_layers,
-) -> ExportReport:
-    """Write `model` as ONNX to `output`, NCHW under TAO's tensor names; says what was written.
-
-    data_type "int8" also writes OUTPUT.qdq.onnx, with explicit quantization, and the TensorRT calibration cache
-    `cal_cache`. A model from quantization-aware training has its ranges; another one, or any with `force_ptq`, is
-    calibrated on `images`: a folder, a training spec (its training images), or batches [B, H, W, C] in 0..1.
-    skip_layers: patterns of layers that compute in float.
-    """
-    options = ExportOptions(
-        data_type=data_type,
-        cal_cache_file=None if cal_cache is None else Path(cal_cache),
-        calibrator=calibrator,
-        force_ptq=force_ptq,
-        skip_layers=tuple(skip_layers),
-    )
-    if images is None or isinstance(images, (str, os.PathLike, Experiment)):
-        return export_recorded(model, Path(output), options, _calibration_images(model, images))
-    return _export(model, Path(output), options, images)
-
-
 def open_engine(
     path: AnyPath,
     key: str = "",
@@ -151,9 +112,3 @@ def _engine(model: Model | Engine) -> Engine:
 
 def _labels(spec: Experiment | None) -> Labels | None:
     return None if spec is None else Labels.from_spec(spec)
-
-
-def _calibration_images(model: Model, source: AnyPath | Experiment | None) -> CalibrationImages | None:
-    if isinstance(source, (str, os.PathLike)):
-        return calibration_images(model, None, image_dir=Path(source))
-    return calibration_images(model, source)

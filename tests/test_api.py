@@ -43,8 +43,17 @@ def test_the_names_are_those_of_the_api() -> None:
     program = "import qatkit; print(dir(qatkit)); from qatkit import *; print(export.__module__, prune.__module__)"
     listed, modules = python(program).splitlines()
     assert set(qatkit.__all__) <= set(re.findall(r"\w+", listed))
-    assert modules == "qatkit.api qatkit.api"
+    assert modules == "qatkit.export.from_python qatkit.api"
     assert all(getattr(api, name).__doc__ for name in qatkit.__all__)
+
+
+def test_export_can_be_called_whatever_was_imported_before() -> None:
+    program = (
+        "import qatkit, qatkit.export.names\n"
+        "try: qatkit.export(None, 'model.onnx', data_type='int7')\n"
+        "except AttributeError as error: print(error)"  # of the model: the call arrived
+    )
+    assert "NoneType" in python(program)
 
 
 def test_another_name_is_an_attribute_error() -> None:
