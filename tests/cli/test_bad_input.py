@@ -453,7 +453,7 @@ def test_restart_forgets_the_former_training(begun: Path, tmp_path: Path) -> Non
     outcome = succeed("train", "-e", begun / "spec.txt", *flags)
     assert "Epoch 1/1" in outcome.out and "Resuming" not in outcome.out
     plan = open_model(tmp_path / "results" / "weights" / "model.tlt").plan
-    assert plan is not None and plan["skip"] == ["stem"]
+    assert plan is not None and plan.skip == ("stem",)
 
 
 def test_a_damaged_checkpoint(begun: Path, tmp_path: Path) -> None:
