@@ -19,7 +19,7 @@ from qatkit.cli.tao import TaoCommand
 @click.option("--use_validation_set", is_flag=True, help="Images of the validation data, not of the training data.")
 @options.verbose("Name the images.")
 def calibration_tensorfile(
-    experiment_spec_file: Path, output_path: Path, max_batches: int, use_validation_set: bool, verbose: bool
+    spec: Path, output_path: Path, max_batches: int, use_validation_set: bool, verbose: bool
 ) -> None:
     """Write images as the network gets them to a TensorFile (HDF5), for `export --cal_data_file`.
 
@@ -32,7 +32,6 @@ def calibration_tensorfile(
 
     if max_batches == 0:
         raise UsageError("--max_batches 0: a tensor file holds one batch at least", hint="-1 = all")
-    spec = load_experiment(experiment_spec_file)
-    images = make_tensorfile(spec, output_path, max_batches, validation=use_validation_set)
+    images = make_tensorfile(load_experiment(spec), output_path, max_batches, validation=use_validation_set)
     if verbose:
         info("\n".join(images.paths))

@@ -31,7 +31,7 @@ _STDOUT = "-"
     help="Everything as JSON, to FILE too; without FILE to standard output, and nothing else there.",
 )
 def check(
-    experiment_spec: Path | None, dataset_export_spec: Path | None, inference_spec: Path | None, json_file: str | None
+    spec: Path | None, dataset_export_spec: Path | None, inference_spec: Path | None, json_file: str | None
 ) -> None:
     """Validate specs and look at their data, without TensorFlow, before anything runs.
 
@@ -44,7 +44,7 @@ def check(
     from qatkit.files import write_json
     from qatkit.workflow.check import check
 
-    report = check(experiment_spec, dataset_export_spec, inference_spec)
+    report = check(spec, dataset_export_spec, inference_spec)
     if json_file == _STDOUT:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

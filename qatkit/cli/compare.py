@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 @options.key
 @options.calibrator(help="For INT8 by PTQ.")
 @click.option("--sensitivity", is_flag=True, help="Also measure what each layer costs in INT8; takes time.")
-@click.option(
-    "--sensitivity_images", type=options.AT_LEAST_ONE, default=32, show_default=True, help="For --sensitivity."
-)
+@options.count("--sensitivity_images", default=32, help="For --sensitivity.")
 @click.option("--max_drop", type=click.FloatRange(min=0), help="Exit with 7 when INT8 is more mAP below FP32.")
 def compare(
-    experiment_spec: Path,
+    spec: Path,
     models: tuple[str, ...],
     output_dir: Path,
     key: str,
@@ -41,12 +39,12 @@ def compare(
     """FP32, INT8 by PTQ and INT8 by QAT side by side, and why they differ, from the exported files, without a GPU."""
     from qatkit.spec import load_experiment
 
-    spec = load_experiment(experiment_spec)
+    experiment = load_experiment(spec)
     named = [_named(text) for text in models]
     from qatkit.workflow.compare import compare
 
     images = sensitivity_images if sensitivity else 0
-    result = compare(spec, named, output_dir, key=key, calibrator=calibrator, sensitivity_images=images)
+    result = compare(experiment, named, output_dir, key=key, calibrator=calibrator, sensitivity_images=images)
     _show(result)
     if max_drop is not None:
         result.check_drop(max_drop)

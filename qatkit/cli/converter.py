@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 @options.file("-e", "--engine_file", default=Path("saved.engine"), show_default=True, help="Engine to write.")
 @options.data_type("-t")
 @options.file("-c", "--cal_cache_file", help="INT8 from a clean ONNX: its calibration cache.")
-@click.option(
-    "-m",
-    "--max_batch_size",
-    type=options.AT_LEAST_ONE,
-    default=16,
-    show_default=True,
-    help="Images at once, at most.",
-)
+@options.count("-m", "--max_batch_size", default=16, help="Images at once, at most.")
 @click.option(
     "-p", "--profile", multiple=True, help="Batch sizes: INPUT,MIN,OPT,MAX, each as NxCxHxW; instead of -m."
 )
@@ -56,7 +49,7 @@ def converter(**flags: Any) -> None:
 def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     """What to build, and what the network must be. Raises UsageError for flags that make no sense."""
     from qatkit.engine.tensorrt.expected import Expected, parse_dims, parse_profile
-    from qatkit.engine.tensorrt.plan import BatchProfile
+    from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
 
     largest, core = flags["max_batch_size"], flags["dla_core"]
     # A DLA takes one batch size only.
@@ -66,4 +59,4 @@ def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     for text in flags["profile"]:
         name, batch, dims = parse_profile(text)
         expected.append(Expected(dims, name))
-    return options.engine_options(flags, batch), expected
+    return options.build(EngineOptions, flags, batch=batch), expected

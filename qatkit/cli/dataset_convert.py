@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
 
 
 @click.command(name="dataset_convert", cls=TaoCommand)
-@options.file("-d", "--dataset_export_spec", required=True, help="Conversion spec (kitti_config or coco_config).")
-@options.file("-o", "--output_filename", required=True, help="Folder and prefix of the record files.")
+@options.file(
+    "-d", "--dataset_export_spec", "spec", required=True, help="Conversion spec (kitti_config or coco_config)."
+)
+@options.file("-o", "--output_filename", "output", required=True, help="Folder and prefix of the record files.")
 @click.option(
     "-f", "--validation_fold", type=click.IntRange(min=0), help="Fold that sample_modifier_config leaves alone."
 )
@@ -27,28 +28,14 @@ if TYPE_CHECKING:
     help='Partition mode "random": validate on the first images by name, as TAO does, not on random ones.',
 )
 @options.verbose("Show every object that is left out.")
-def dataset_convert(
-    dataset_export_spec: Path,
-    output_filename: Path,
-    validation_fold: int | None,
-    results_dir: Path | None,
-    tao_split: bool,
-    verbose: bool,
-) -> None:
+def dataset_convert(verbose: bool, **flags: Any) -> None:
     """Convert KITTI or COCO labels to the TFRecord files that training reads.
 
     Nothing is written unless every label and image can be read.
     """
     from qatkit.workflow.dataset_convert import convert_dataset
 
-    report = convert_dataset(
-        dataset_export_spec,
-        output_filename,
-        validation_fold=validation_fold,
-        tao_split=tao_split,
-        results_dir=results_dir,
-    )
-    _show(report, verbose=verbose)
+    _show(convert_dataset(**flags), verbose=verbose)
 
 
 def _show(report: ConvertReport, *, verbose: bool) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 @options.experiment_spec(help=": data, clustering, metric")
 @options.model("--model_path", required=True, help=": .tlt, .onnx or .engine")
 @options.key
-@options.cal_cache_file
-@click.option("--use_training_set", is_flag=True, help="Evaluate on the training data.")
+@options.cal_cache
+@click.option("--use_training_set", "training_set", is_flag=True, help="Evaluate on the training data.")
 @options.file("--json", "json_file", help="Write the result to this file too.")
 @click.option("--min_map", type=click.FloatRange(0, 100), help="Exit with 7 when mAP (percent) is below this.")
 @options.tao_compat("TAO's own formulas and defects, to compare with its numbers.")
@@ -35,20 +34,13 @@ if TYPE_CHECKING:
 @options.batch_size
 @options.verbose("Tell by what it is evaluated; name every tensor without a scale and every float layer.")
 def evaluate(
-    experiment_spec: Path,
-    model_path: Path,
-    key: str,
-    cal_cache_file: Path | None,
-    use_training_set: bool,
-    json_file: Path | None,
-    min_map: float | None,
     tao_compat: bool,
-    results_dir: Path | None,
+    min_map: float | None,
     framework: str | None,
     image_dir: str | None,
     label_dir: str | None,
-    batch_size: int | None,
     verbose: bool,
+    **flags: Any,
 ) -> None:
     """Print the AP of each class and their mean, on the spec's validation data.
 
@@ -61,22 +53,12 @@ def evaluate(
     for flag, given in (("--image_dir", image_dir), ("--label_dir", label_dir)):
         if given is not None:
             no_effect(flag, "the spec names images and labels, as in TAO")
-    if framework is not None and (framework == "tensorrt") != is_tensorrt(model_path):
-        no_effect(f"--framework {framework}", f"the ending of {model_path.name} decides")
-    found = evaluate_model(
-        experiment_spec,
-        model_path,
-        key=key,
-        cal_cache=cal_cache_file,
-        training_set=use_training_set,
-        batch_size=batch_size or 0,
-        compat="tao-evaluate" if tao_compat else "none",
-        json_file=json_file,
-        results_dir=results_dir,
-    )
+    if framework is not None and (framework == "tensorrt") != is_tensorrt(flags["model"]):
+        no_effect(f"--framework {framework}", f"the ending of {flags['model'].name} decides")
+    found = evaluate_model(compat="tao-evaluate" if tao_compat else "none", **flags)
     _show(found, verbose=verbose)
     if found.int8 is not None:
-        _show_int8(found.int8, cached=cal_cache_file is not None, verbose=verbose)
+        _show_int8(found.int8, cached=flags["cal_cache"] is not None, verbose=verbose)
     if min_map is not None:
         found.check_map(min_map)
 

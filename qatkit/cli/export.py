@@ -12,7 +12,6 @@ from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
-    from qatkit.engine.tensorrt.plan import EngineOptions
     from qatkit.export.deployment import ExportOptions
     from qatkit.workflow.export import Exported, ExportJob
 
@@ -29,28 +28,22 @@ def _engine_batch(which: str, help: str) -> options.Decorator:
 
 
 @click.command(cls=TaoCommand)
-@options.model("--model", "model_path", required=True, help=": .tlt")
+@options.model(required=True, help=": .tlt")
 @options.key
-@options.file("-o", "--output_file", help="ONNX file; default: the model's name with .onnx.")
+@options.file("-o", "--output_file", "output", help="ONNX file; default: the model's name with .onnx.")
 @options.experiment_spec(required=False, help=": calibration images, thresholds")
 @options.data_type()
 @options.file("--cal_cache_file", help="INT8: TensorRT calibration cache.  [default: cal.bin beside it]")
 @options.file("--cal_json_file", help="INT8: ranges as JSON.")
-@options.file("--cal_image_dir", help="INT8: images to calibrate with.")
-@options.file("--cal_data_file", help="INT8: TensorFile to calibrate on; made from --cal_image_dir if that is given.")
-@click.option(
-    "--batches",
-    type=options.AT_LEAST_ONE,
-    default=CALIBRATION_BATCHES,
-    show_default=True,
-    help="INT8: calibration batches.",
+@options.file("--cal_image_dir", "image_dir", help="INT8: images to calibrate with.")
+@options.file(
+    "--cal_data_file",
+    "data_file",
+    help="INT8: TensorFile to calibrate on; made from --cal_image_dir if that is given.",
 )
-@click.option(
-    "--batch_size",
-    type=options.AT_LEAST_ONE,
-    default=CALIBRATION_BATCH_SIZE,
-    show_default=True,
-    help="INT8: images per batch; which are the first one matters.",
+@options.count("--batches", default=CALIBRATION_BATCHES, help="INT8: calibration batches.")
+@options.count(
+    "--batch_size", default=CALIBRATION_BATCH_SIZE, help="INT8: images per batch; which are the first one matters."
 )
 @click.option(
     "--force_ptq",
@@ -69,9 +62,11 @@ def _engine_batch(which: str, help: str) -> options.Decorator:
 @options.skip_layers("PTQ")
 @click.option("--trt_version", default="", help="TensorRT that reads the cache, such as 8.5.3.  [default: 10.3.0]")
 @options.choice("--tensor_names", values=TensorNames, default="onnx", help="Tensors with or without :0.")
-@click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream.")
+@click.option(
+    "--gen_ds_config", "ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream."
+)
 @click.option("--show_plan", is_flag=True, help="Print which tensors and kernels are quantized, write nothing.")
-@options.file("--engine_file", help="Build a TensorRT engine too (where TensorRT is installed).")
+@options.file("--engine_file", "engine", help="Build a TensorRT engine too (where TensorRT is installed).")
 @options.engine_building("--max_workspace_size", "--dla_core", when="Engine: ")
 @_engine_batch("min", "images at once, at least")
 @_engine_batch("opt", "images at once, as a rule")
@@ -139,58 +134,34 @@ def _tell_dla(exported: Exported, *, verbose: bool) -> None:
 
 def _job(flags: dict[str, Any]) -> ExportJob:
     """Raises UsageError for flags that contradict each other."""
+    from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
     from qatkit.errors import UsageError
     from qatkit.workflow.export import ExportJob
 
-    output = flags["output_file"] or flags["model_path"].with_suffix(".onnx")
+    output = flags["output"] or flags["model"].with_suffix(".onnx")
     if output.suffix != ".onnx":  # it is added to another name, as TAO does
         output = output.with_name(f"{output.name}.onnx")
-    engine = flags["engine_file"]
-    if engine is None and flags["dla_core"] is not None:
+    building = None
+    if flags["engine"] is not None:
+        batch = BatchProfile(*(flags[f"{which}_batch_size"] for which in ("min", "opt", "max")))
+        building = options.build(EngineOptions, flags, batch=batch)
+    elif flags["dla_core"] is not None:
         raise UsageError("--dla_core goes with --engine_file")
-    return ExportJob(
-        model=flags["model_path"],
-        output=output,
-        options=_options(flags, output),
-        key=flags["key"],
-        spec=flags["experiment_spec"],
-        image_dir=flags["cal_image_dir"],
-        data_file=flags["cal_data_file"],
-        batches=flags["batches"],
-        batch_size=flags["batch_size"],
-        ds_config=flags["gen_ds_config"],
-        engine=engine,
-        building=None if engine is None else _building(flags),
-        results_dir=flags["results_dir"],
-    )
-
-
-def _building(flags: dict[str, Any]) -> EngineOptions:
-    from qatkit.engine.tensorrt.plan import BatchProfile
-
-    sizes = (flags[f"{which}_batch_size"] for which in ("min", "opt", "max"))
-    return options.engine_options(flags, BatchProfile(*sizes))
+    return options.build(ExportJob, flags, output=output, options=_options(flags, output), building=building)
 
 
 def _options(flags: dict[str, Any], output: Path) -> ExportOptions:
     """Raises UsageError for INT8 flags without INT8."""
     from qatkit.errors import UsageError
-    from qatkit.export.cache import DEFAULT_TENSORRT
     from qatkit.export.deployment import ExportOptions
 
     int8 = flags["data_type"] == "int8"
-    for name in ("cal_json_file", "cal_data_file", "force_ptq"):
-        if flags[name] and not int8:
-            raise UsageError(f"--{name} goes with --data_type int8, not with {flags['data_type']}")
-    return ExportOptions(
-        data_type=flags["data_type"],
-        cal_cache_file=(flags["cal_cache_file"] or output.with_name("cal.bin")) if int8 else None,
-        cal_json_file=flags["cal_json_file"],
-        force_ptq=flags["force_ptq"],
-        calibrator=flags["calibrator"],
-        placement=flags["qdq_placement"],
-        skip_layers=tuple(flags["skip_layers"]),
-        cal_scope=flags["cal_scope"],
-        trt_version=flags["trt_version"] or DEFAULT_TENSORRT,
-        tensor_names=flags["tensor_names"],
-    )
+    for flag, given in (
+        ("--cal_json_file", flags["cal_json_file"]),
+        ("--cal_data_file", flags["data_file"]),
+        ("--force_ptq", flags["force_ptq"]),
+    ):
+        if given and not int8:
+            raise UsageError(f"{flag} goes with --data_type int8, not with {flags['data_type']}")
+    cache = (flags["cal_cache_file"] or output.with_name("cal.bin")) if int8 else None
+    return options.build(ExportOptions, flags, cal_cache_file=cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,40 +11,20 @@ from qatkit.cli.tao import TaoCommand
 
 
 @click.command(cls=TaoCommand)
-@options.file("-e", "--experiment_spec", required=True, help="Inference spec.")
+@options.file("-e", "--experiment_spec", "spec", required=True, help="Inference spec.")
 @options.file("-i", "--image_dir", required=True, help="Image, or folder of images.")
-@options.file("-r", "--results_dir", "-o", "--output_dir", required=True, help="Folder for the results.")
+@options.file("-r", "--results_dir", "-o", "--output_dir", "results", required=True, help="Folder for the results.")
 @options.model("--model_path", help="; default: the one in the spec")
 @options.key
-@options.cal_cache_file
+@options.cal_cache
 @options.batch_size
 @options.tao_compat("Cluster as TAO's inference does, defects included, to compare with it.")
-@options.verbose("Name what is found in each image.", "--verbosity", "--verbose")
-def inference(
-    experiment_spec: Path,
-    image_dir: Path,
-    results_dir: Path,
-    model_path: Path | None,
-    key: str,
-    cal_cache_file: Path | None,
-    batch_size: int | None,
-    tao_compat: bool,
-    verbosity: bool,
-) -> None:
+@options.verbose("Name what is found in each image.", "--verbosity", "--verbose", "verbose")
+def inference(tao_compat: bool, **flags: Any) -> None:
     """Detect objects: RESULTS/images_annotated, RESULTS/labels (KITTI) and RESULTS/detections.json."""
     from qatkit.console import info
     from qatkit.workflow.inference import run_inference
 
-    found = run_inference(
-        experiment_spec,
-        image_dir,
-        results_dir,
-        model_path,
-        key=key,
-        cal_cache=cal_cache_file,
-        batch_size=batch_size or 0,
-        compat="tao-inference" if tao_compat else "none",
-        verbose=verbosity,
-    )
+    found = run_inference(compat="tao-inference" if tao_compat else "none", **flags)
     objects = ", ".join(f"{name} {count}" for name, count in sorted(found.counts.items())) or "nothing"
-    info(f"{found.images} images ({found.engine}, {found.precision}): found {objects}; written to {results_dir}")
+    info(f"{found.images} images ({found.engine}, {found.precision}): found {objects}; written to {flags['results']}")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import click
 
 from qatkit.choices import CALIBRATOR, CalibratorName, DataType, Placement
 
-if TYPE_CHECKING:
-    from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
-
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Decorator(Protocol):
@@ -23,14 +22,14 @@ class Decorator(Protocol):
 
 
 FILE = click.Path(path_type=Path)
-AT_LEAST_ONE = click.IntRange(min=1)
+_AT_LEAST_ONE = click.IntRange(min=1)
 
 key = click.option("-k", "--key", default="", help="Pass-phrase of the model files; none = not encrypted.")
 batch_size = click.option(
-    "-b", "--batch_size", type=AT_LEAST_ONE, help="Images per batch; default: that of the spec."
+    "-b", "--batch_size", type=_AT_LEAST_ONE, help="Images per batch; default: that of the spec."
 )
-cal_cache_file = click.option(
-    "--cal_cache_file", type=FILE, help="Calibration cache: the float .onnx runs as INT8 with it."
+cal_cache = click.option(
+    "--cal_cache_file", "cal_cache", type=FILE, help="Calibration cache: the float .onnx runs as INT8 with it."
 )
 
 
@@ -51,14 +50,19 @@ def choice(*names: str, values: Any, help: str, **more: Any) -> Decorator:
     return click.option(*names, type=click.Choice(get_args(values)), help=help, show_default=True, **more)
 
 
+def count(*names: str, default: int, help: str) -> Decorator:
+    """A number from 1 on; the default is shown."""
+    return click.option(*names, type=_AT_LEAST_ONE, default=default, show_default=True, help=help)
+
+
 def experiment_spec(name: str = "--experiment_spec", *, help: str, required: bool = True) -> Decorator:
     """The spec of training and evaluation."""
-    return file("-e", name, required=required, help=f"Experiment spec{help}.")
+    return file("-e", name, "spec", required=required, help=f"Experiment spec{help}.")
 
 
-def model(name: str = "--model", *more: str, help: str, **flags: Any) -> Decorator:
+def model(name: str = "--model", *, help: str, **more: Any) -> Decorator:
     """A model file. help: which kinds."""
-    return file("-m", name, *more, help=f"Model{help}.", **flags)
+    return file("-m", name, "model", help=f"Model{help}.", **more)
 
 
 def results_dir(*names: str) -> Decorator:
@@ -73,12 +77,12 @@ def verbose(help: str, name: str = "--verbose", *more: str) -> Decorator:
 
 def calibrator(name: str = "--calibrator", *, help: str) -> Decorator:
     """How ranges are found."""
-    return choice(name, values=CalibratorName, default=CALIBRATOR, help=help)
+    return choice(name, "calibrator", values=CalibratorName, default=CALIBRATOR, help=help)
 
 
 def placement(help: str) -> Decorator:
     """Whose rule says which tensors are quantized."""
-    return choice("--qdq_placement", values=Placement, default="tensorrt", help=help)
+    return choice("--qdq_placement", "placement", values=Placement, default="tensorrt", help=help)
 
 
 def skip_layers(kind: str) -> Decorator:
@@ -99,21 +103,16 @@ def engine_building(workspace: str, core: str, *, when: str = "") -> Decorator:
         strict = f"{when}INT8 without FP16 where it is quicker."
         dla = f"{when}For this deep learning accelerator."
         command = click.option(*core.split(), "dla_core", type=click.IntRange(min=0), help=dla)(command)
-        command = click.option("-s", "--strict_type_constraints", is_flag=True, help=strict)(command)
-        return click.option(*workspace.split(), "max_workspace_size", type=int, help=gigabytes)(command)
+        command = click.option("-s", "--strict_type_constraints", "strict", is_flag=True, help=strict)(command)
+        return click.option(*workspace.split(), "workspace", type=int, help=gigabytes)(command)
 
     return decorate
 
 
-def engine_options(flags: dict[str, Any], batch: BatchProfile) -> EngineOptions:
-    """Of `engine_building` and --data_type. Raises UsageError for flags that contradict each other."""
-    from qatkit.engine.tensorrt.plan import DEFAULT_WORKSPACE, EngineOptions
+def build(kind: Callable[..., T], flags: Mapping[str, Any], **more: Any) -> T:
+    """A value of the dataclass `kind`: each field from `more` or from the flag called like it.
 
-    workspace = flags["max_workspace_size"]
-    return EngineOptions(
-        data_type=flags["data_type"],
-        workspace=DEFAULT_WORKSPACE if workspace is None else workspace,
-        batch=batch,
-        dla_core=flags["dla_core"],
-        strict=flags["strict_type_constraints"],
-    )
+    A field has its own default where the flag is not given (None, or empty).
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: flags[name] for name in names if flags.get(name) not in (None, "")} | more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,21 +32,22 @@ _GPU_CHANNELS = 32
 @options.choice(
     "-eq",
     "--equalization_criterion",
+    "criterion",
     values=Criterion,
     default="union",
     help="How the norms of layers that are added are merged.",
 )
-@click.option(
+@options.count(
     "-pg",
     "--pruning_granularity",
-    type=options.AT_LEAST_ONE,
+    "granularity",
     default=8,
-    show_default=True,
     help="Filters stay in multiples of this; 32 where INT8 on a GPU is the target.",
 )
 @click.option(
     "-pth",
     "--pruning_threshold",
+    "threshold",
     type=click.FloatRange(min=0),
     help="Filters with a norm above this stay.  [default: 0.1]",
 )
@@ -55,30 +56,20 @@ _GPU_CHANNELS = 32
     type=click.FloatRange(0, 1, min_open=True),
     help="Instead of -pth: the part of the parameters to keep; the threshold is found.",
 )
+@options.count("-nf", "--min_num_filters", default=16, help="No layer gets smaller than this.")
 @click.option(
-    "-nf",
-    "--min_num_filters",
-    type=options.AT_LEAST_ONE,
-    default=16,
-    show_default=True,
-    help="No layer gets smaller than this.",
+    "-el", "--excluded_layers", "excluded", multiple=True, help="Layers whose filters all stay: one or more names."
 )
-@click.option("-el", "--excluded_layers", multiple=True, help="Layers whose filters all stay: one or more names.")
 @options.results_dir()
 @options.verbose("List the filters that stay.")
 def prune(
     model: Path,
     output_file: Path,
     key: str,
-    normalizer: Normalizer,
-    equalization_criterion: Criterion,
-    pruning_granularity: int,
-    pruning_threshold: float | None,
     target_ratio: float | None,
-    min_num_filters: int,
-    excluded_layers: tuple[str, ...],
     results_dir: Path | None,
     verbose: bool,
+    **flags: Any,
 ) -> None:
     """Remove the filters with the smallest norms.
 
@@ -89,17 +80,10 @@ def prune(
     from qatkit.pruning.prune import PruneOptions
     from qatkit.workflow.prune import prune_model
 
-    if pruning_threshold is not None and target_ratio is not None:
+    if flags["threshold"] is not None and target_ratio is not None:
         raise UsageError("-pth and --target_ratio exclude each other", hint="the ratio finds the threshold")
-    options = PruneOptions(
-        normalizer=normalizer,
-        criterion=equalization_criterion,
-        granularity=pruning_granularity,
-        min_num_filters=min_num_filters,
-        threshold=PruneOptions.threshold if pruning_threshold is None else pruning_threshold,
-        excluded=excluded_layers,
-    )
-    result = prune_model(model, output_file, options, key=key, target_ratio=target_ratio, results_dir=results_dir)
+    chosen = options.build(PruneOptions, flags)
+    result = prune_model(model, output_file, chosen, key=key, target_ratio=target_ratio, results_dir=results_dir)
     _show(result, output_file, verbose=verbose)
 
 

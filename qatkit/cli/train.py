@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, CalibratorName, Placement, WantedPrecision
+from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, WantedPrecision
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
@@ -15,9 +16,11 @@ _FRACTION = click.FloatRange(0, 1)
 
 @click.command(cls=TaoCommand)
 @options.experiment_spec("--experiment_spec_file", help="")
-@options.file("-r", "--results_dir", required=True, help="Folder for all results.")
+@options.file("-r", "--results_dir", "results", required=True, help="Folder for all results.")
 @options.key
-@click.option("-n", "--model_name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt")
+@click.option(
+    "-n", "--model_name", "name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt"
+)
 @click.option("--gpus", type=int, default=1, show_default=True, help="GPUs to train on; without any, the CPU.")
 @click.option("--use_amp", is_flag=True, help="The same as --precision mixed.")
 @options.choice(
@@ -25,11 +28,14 @@ _FRACTION = click.FloatRange(0, 1)
     values=WantedPrecision,
     help="Float trainings: mixed computes in bfloat16, auto where that is quicker. Default: the spec's.",
 )
-@click.option("--enable_determinism", is_flag=True, help="Only operations that give the same bits every time.")
+@click.option(
+    "--enable_determinism", "deterministic", is_flag=True, help="Only operations that give the same bits every time."
+)
 @click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
 @options.calibrator("--qat_calibrator", help="QAT: what the ranges start from.")
 @click.option(
     "--qat_ema_decay",
+    "ema_decay",
     type=click.FloatRange(0, 1, max_open=True),
     default=EMA_DECAY,
     show_default=True,
@@ -37,6 +43,7 @@ _FRACTION = click.FloatRange(0, 1)
 )
 @click.option(
     "--qat_freeze_from",
+    "frozen_from",
     type=_FRACTION,
     default=FROZEN_FROM,
     show_default=True,
@@ -56,25 +63,7 @@ _FRACTION = click.FloatRange(0, 1)
     help="Share of the teacher in the cost; the labels have the rest.",
 )
 @options.verbose("Tell what was decided: effective spec values, objects per class, which tensors are quantized.")
-def train(
-    experiment_spec_file: Path,
-    results_dir: Path,
-    key: str,
-    model_name: str,
-    gpus: int,
-    use_amp: bool,
-    precision: WantedPrecision | None,
-    enable_determinism: bool,
-    restart: bool,
-    qat_calibrator: CalibratorName,
-    qat_ema_decay: float,
-    qat_freeze_from: float,
-    qdq_placement: Placement,
-    skip_layers: tuple[str, ...],
-    teacher: Path | None,
-    teacher_weight: float,
-    verbose: bool,
-) -> None:
+def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, **flags: Any) -> None:
     """Train the network that a spec describes.
 
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
@@ -87,29 +76,10 @@ def train(
 
     if use_amp and precision not in (None, "mixed"):
         raise UsageError(f"--use_amp and --precision {precision} say different things", hint="give one of them")
-    spec = load_experiment(experiment_spec_file)  # before TensorFlow: a spec error need not wait for it
+    experiment = load_experiment(spec)  # before TensorFlow: a spec error need not wait for it
     import_tensorflow()
     from qatkit.training.options import TrainOptions
     from qatkit.workflow.train import train
 
-    path = train(
-        spec,
-        TrainOptions(
-            results=results_dir,
-            key=key,
-            name=model_name,
-            gpus=gpus,
-            precision="mixed" if use_amp else precision,
-            deterministic=enable_determinism,
-            restart=restart,
-            calibrator=qat_calibrator,
-            ema_decay=qat_ema_decay,
-            frozen_from=qat_freeze_from,
-            placement=qdq_placement,
-            skip_layers=skip_layers,
-            teacher=teacher,
-            teacher_weight=teacher_weight,
-            verbose=verbose,
-        ),
-    )
-    info(f"Model written to {path}")
+    chosen = options.build(TrainOptions, flags, precision="mixed" if use_amp else precision)
+    info(f"Model written to {train(experiment, chosen)}")

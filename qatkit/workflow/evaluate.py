@@ -53,15 +53,15 @@ def evaluate_model(
     key: str = "",
     cal_cache: Path | None = None,
     training_set: bool = False,
-    batch_size: int = 0,
+    batch_size: int | None = None,
     compat: Compat = "none",
     json_file: Path | None = None,
     results_dir: Path | None = None,
 ) -> Evaluation:
     """Evaluate a model file on the data of the spec file `spec`; write the result to `json_file` too.
 
-    cal_cache: with a float ONNX, which then runs as INT8. batch_size 0 = that of the spec. results_dir: where
-    status.json goes.
+    cal_cache: with a float ONNX, which then runs as INT8. batch_size: None = that of the spec. results_dir:
+    where status.json goes.
     """
     if json_file is not None:
         check_file(json_file)
@@ -69,7 +69,7 @@ def evaluate_model(
         experiment = load_experiment(spec)
         engine = open_engine(model, key, cal_cache=cal_cache, labels=Labels.from_spec(experiment))
         frames = load_split(experiment, training_set=training_set)
-        result = evaluate_engine(engine, experiment, frames, batch_size=batch_size, compat=compat)
+        result = evaluate_engine(engine, experiment, frames, batch_size=batch_size or 0, compat=compat)
         settings = settings_of(experiment, engine, compat=compat)
         found = Evaluation(model, engine.name, engine.precision, result, settings, int8_report(engine))
         if json_file is not None:

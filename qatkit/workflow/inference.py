@@ -61,13 +61,13 @@ def run_inference(
     *,
     key: str = "",
     cal_cache: Path | None = None,
-    batch_size: int = 0,
+    batch_size: int | None = None,
     compat: Compat = "none",
     verbose: bool = False,
 ) -> Inferred:
     """Detect objects in an image or a folder of images, by the inference spec file `spec`; see `infer`.
 
-    model: None = that of the spec; batch_size 0 too. verbose: name what is found in each image.
+    model: None = that of the spec; batch_size too. verbose: name what is found in each image.
     """
     check_writable(results)
     with status.run("inference", results) as log:
