@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
 from qatkit.dataset.frames import Split, record_files, sources_of
@@ -27,11 +27,10 @@ from qatkit.spec import (
 
 M = TypeVar("M", Experiment, DatasetExportConfig, Inference)
 
-_SPLITS: tuple[Split, ...] = ("training", "validation")
 _MOST_SHOWN = 5  # frames that cannot be read
 
 
-@dataclass(frozen=True)
+@dataclass
 class SpecReport:
     """What there is to say of one spec file.
 
@@ -40,10 +39,14 @@ class SpecReport:
     """
 
     path: Path
-    text: str
-    values: dict[str, Any]
-    errors: tuple[str, ...]
-    warnings: tuple[str, ...]
+    text: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def refuse(self, problems: Iterable[str]) -> None:
+        """Add errors of the file that do not name it."""
+        self.errors += [f"{self.path}: {line}" for line in problems]
 
 
 @dataclass
@@ -116,40 +119,33 @@ def check(
 
     Raises UsageError when no spec is given, and nothing else: errors are in the report.
     """
-    given = (experiment, dataset_export, inference)
-    if given == (None, None, None):
+    files = {"experiment": experiment, "dataset_export": dataset_export, "inference": inference}
+    reports = {kind: SpecReport(path) for kind, path in files.items() if path is not None}
+    if not reports:
         raise UsageError("nothing to check", hint="-e, -d or -i with a spec file")
-    training, spec = _reviewed(experiment, review_experiment)
-    conversion, export = _reviewed(dataset_export, review_dataset_export)
-    deployment, deployed = _reviewed(inference, review_inference)
+    spec = _reviewed(reports.get("experiment"), review_experiment)
+    export = _reviewed(reports.get("dataset_export"), review_dataset_export)
+    deployed = _reviewed(reports.get("inference"), review_inference)
     if spec and export:
-        conversion = _with_errors(conversion, contradictions.of_conversion(spec, export))
+        reports["dataset_export"].refuse(contradictions.of_conversion(spec, export))
     if spec and deployed:
-        deployment = _with_errors(deployment, contradictions.of_inference(spec, deployed))
-    reports = {"experiment": training, "dataset_export": conversion, "inference": deployment}
-    return CheckReport(
-        {kind: report for kind, report in reports.items() if report is not None}, _data_report(spec, export, deployed)
-    )
+        reports["inference"].refuse(contradictions.of_inference(spec, deployed))
+    return CheckReport(reports, _data_report(spec, export, deployed))
 
 
-def _reviewed(path: Path | None, review: Callable[[Path], Review[M]]) -> tuple[SpecReport | None, M | None]:
-    """The report of a spec file, and its message where commands would take it."""
-    if path is None:
-        return None, None
-    try:
-        found: Review[M] = review(path)
-    except SpecError as error:
-        return SpecReport(path, "", {}, (str(error),), ()), None
-    errors = tuple(f"{path}: {line}" for line in (*found.problems, *found.contradictions))
-    warnings = tuple(f"{path}: {line}" for line in found.notices)
-    report = SpecReport(path, to_text(found.message), to_json(found.message), errors, warnings)
-    return report, None if found.problems else found.message
-
-
-def _with_errors(report: SpecReport | None, errors: Iterable[str]) -> SpecReport | None:
+def _reviewed(report: SpecReport | None, review: Callable[[Path], Review[M]]) -> M | None:
+    """Fill the report of a spec file; its message where commands would take it."""
     if report is None:
         return None
-    return replace(report, errors=(*report.errors, *(f"{report.path}: {line}" for line in errors)))
+    try:
+        found: Review[M] = review(report.path)
+    except SpecError as error:
+        report.errors.append(str(error))
+        return None
+    report.text, report.values = to_text(found.message), to_json(found.message)
+    report.refuse((*found.problems, *found.contradictions))
+    report.warnings += [f"{report.path}: {line}" for line in found.notices]
+    return None if found.problems else found.message
 
 
 def _data_report(
@@ -157,7 +153,7 @@ def _data_report(
 ) -> DataReport:
     data = DataReport()
     if spec is not None:
-        for split in _SPLITS:
+        for split in get_args(Split):
             _add_split(spec, split, data)
         _look_for(spec.model_config.pretrained_model_file, "model_config.pretrained_model_file", data)
     if export is not None:
