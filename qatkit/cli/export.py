@@ -13,7 +13,8 @@ from qatkit.cli.tao import TaoCommand, no_effect
 
 if TYPE_CHECKING:
     from qatkit.export.deployment import ExportOptions
-    from qatkit.workflow.export import Exported, ExportJob
+    from qatkit.export.export import ExportReport
+    from qatkit.workflow.export import ExportJob
 
 # Flags of TAO that are accepted.
 _WITHOUT_EFFECT = {
@@ -92,16 +93,15 @@ def export(**flags: Any) -> None:
         plan, rows = job.plan()
         table(["layer", "operations", "kernel", "output"], rows, title=plan.summary())
         return
-    exported = run_export(job)
-    _tell_ranges(exported, job.options, verbose=flags["verbose"])
+    report = run_export(job)
+    _tell_ranges(report, job.options, verbose=flags["verbose"])
     if job.options.force_ptq:
-        _tell_dla(exported, verbose=flags["verbose"])
+        _tell_dla(report, verbose=flags["verbose"])
 
 
-def _tell_ranges(exported: Exported, chosen: ExportOptions, *, verbose: bool) -> None:
+def _tell_ranges(report: ExportReport, chosen: ExportOptions, *, verbose: bool) -> None:
     from qatkit.console import info
 
-    report = exported.report
     if report.source is None:
         return
     source = "quantization-aware training" if report.source == "qat" else f"calibration ({chosen.calibrator})"
@@ -110,14 +110,15 @@ def _tell_ranges(exported: Exported, chosen: ExportOptions, *, verbose: bool) ->
         info("".join(f"  not in the cache: {name}\n" for name in report.uncovered).rstrip())
 
 
-def _tell_dla(exported: Exported, *, verbose: bool) -> None:
+def _tell_dla(report: ExportReport, *, verbose: bool) -> None:
     """What a DLA, for which --force_ptq is, makes of the files."""
     from qatkit.console import info, info_names
+    from qatkit.export.dla import beyond_dla
 
-    report = exported.report
+    beyond = beyond_dla(report.deployment.deployed, report.ranges)
     covered = len(report.ranges)
     skipped = "; --skip_layers leaves the others out" if report.uncovered else ""
-    dropped = "; the ranges of quantization-aware training are dropped" if exported.was_qat else ""
+    dropped = "; the ranges of quantization-aware training are dropped" if report.deployment.model.is_qat else ""
     info(
         "--force_ptq is for a DLA: it fuses no layers and needs a scale of every tensor. "
         f"{covered} of {covered + len(report.uncovered)} have one{skipped}{dropped}"
@@ -126,10 +127,10 @@ def _tell_dla(exported: Exported, *, verbose: bool) -> None:
         "A DLA computes in INT8 and FP16, at one batch size; TensorRT 8 to 10.7 build for it from ONNX and cache, "
         "TensorRT 11 reads no cache and has a DLA again from 11.4 on (Q/DQ ONNX)"
     )
-    if not exported.beyond_dla:
+    if not beyond:
         info("no layer exceeds the documented limits of a DLA")
     title = "beyond the documented limits of a DLA, so for the GPU"
-    info_names(title, exported.beyond_dla, verbose=verbose)
+    info_names(title, beyond, verbose=verbose)
 
 
 def _job(flags: dict[str, Any]) -> ExportJob:

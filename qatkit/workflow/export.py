@@ -19,7 +19,6 @@ from qatkit.engine.parity import compare_with_keras
 from qatkit.engine.tensorrt.library import load_tensorrt
 from qatkit.export.deepstream import DeepStream, write_deepstream
 from qatkit.export.deployment import Deployment, ExportOptions
-from qatkit.export.dla import beyond_dla
 from qatkit.export.export import ExportReport, export_recorded
 from qatkit.files import check_file
 from qatkit.graph.nodes import Shape
@@ -70,16 +69,7 @@ class ExportJob:
         return plan, explain(model.graph, plan)
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export came to. beyond_dla: what a DLA, for which `force_ptq` is, cannot run."""
-
-    report: ExportReport
-    was_qat: bool
-    beyond_dla: tuple[str, ...] = ()
-
-
-def run_export(job: ExportJob) -> Exported:
+def run_export(job: ExportJob) -> ExportReport:
     """Write all that `job` names, and say what was written.
 
     Raises EnvironmentProblem for an engine where TensorRT is missing: at once, not after minutes of calibration.
@@ -93,7 +83,9 @@ def run_export(job: ExportJob) -> Exported:
             if path is not None:
                 check_file(path)
         stale = [path for path in (job.output, options.cal_cache_file) if path is not None and path.exists()]
-        report = export_model(model, job.output, options, _images(job, model, spec))
+        images = _images(job, model, spec)
+        report = export_recorded(model, job.output, options, images)
+        compare_with_keras(report, _sample(model.graph.input.shape, images))
         for path in stale:
             info(f"replaced: {path}, of an earlier run")
         written = [report.onnx, report.qdq, report.cache, report.record, report.json]
@@ -101,23 +93,15 @@ def run_export(job: ExportJob) -> Exported:
         _tell_written(written)
         if job.engine is not None and job.building is not None:
             _tell_written(build_exported(report, job.engine, job.building))
-        problems: tuple[str, ...] = ()
-        if options.force_ptq:
-            problems = tuple(beyond_dla(report.deployment.deployed, report.ranges))
         log.succeed(kpi={"size": report.onnx.stat().st_size / 2**20})
-    return Exported(report, model.is_qat, problems)
+    return report
 
 
 def _images(job: ExportJob, model: Model, spec: Experiment | None) -> CalibrationImages | None:
     if job.options.data_type != "int8":
         return None
     return calibration_images(
-        model,
-        spec,
-        image_dir=job.image_dir,
-        data_file=job.data_file,
-        batches=job.batches,
-        batch_size=job.batch_size,
+        model, spec, image_dir=job.image_dir, data_file=job.data_file, batches=job.batches, batch_size=job.batch_size
     )
 
 
@@ -125,15 +109,6 @@ def _tell_written(paths: Iterable[Path | None]) -> None:
     for path in paths:
         if path is not None:
             info(f"written: {path} ({path.stat().st_size / 1e6:.2f} MB)")
-
-
-def export_model(
-    model: Model, output: Path, options: ExportOptions, images: CalibrationImages | None = None
-) -> ExportReport:
-    """Export `model`, then compare what was written with the Keras model and print the largest difference."""
-    report = export_recorded(model, output, options, images)
-    compare_with_keras(report, _sample(model.graph.input.shape, images))
-    return report
 
 
 def _sample(shape: Shape, images: CalibrationImages | None) -> NDArray[np.float32]:
