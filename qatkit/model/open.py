@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qatkit.detectnet.fit import check_fit
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.model.file import Model, read_tlt
 from qatkit.model.hdf5 import is_hdf5, read_hdf5
+from qatkit.spec import Experiment
 
 
 def open_model(path: Path, key: str = "", labels: Labels | None = None) -> Model:
@@ -28,3 +30,10 @@ def open_model(path: Path, key: str = "", labels: Labels | None = None) -> Model
             hint="cost_function_config.target_classes, in the order of the training",
         )
     return replace(model, labels=labels)
+
+
+def open_for_spec(path: Path, key: str, spec: Experiment) -> Model:
+    """`open_model` for the training `spec`. Raises UsageError when the model is not for its images and classes."""
+    model = open_model(path, key, Labels.from_spec(spec))
+    check_fit(spec, model.graph.input.shape, model.labels.classes, str(path))
+    return model

@@ -31,26 +31,6 @@ class MeasuredModel:
 
 
 @dataclass(frozen=True)
-class DatasetSize:
-    """How much the models were measured on."""
-
-    images: int
-    boxes: int
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What they were measured with."""
-
-    qatkit: str
-    python: str
-    onnxruntime: str
-    platform: str
-    processor: str
-    cores: int | None
-
-
-@dataclass(frozen=True)
 class LayerErrors:
     """The error of every tensor of one INT8 file against its float network, on `images` images."""
 
@@ -80,11 +60,15 @@ class LayerCosts:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """All models on the same data. sensitivity: empty where it was not measured."""
+    """All models on the same data.
+
+    dataset: how many images and boxes it has. environment: what the models were measured with, such as versions.
+    sensitivity: empty where it was not measured.
+    """
 
     models: Sequence[MeasuredModel]
-    dataset: DatasetSize
-    environment: Environment
+    dataset: Mapping[str, int]
+    environment: Mapping[str, str | int | None]
     layers: Sequence[LayerErrors]
     sensitivity: Sequence[LayerCosts] = ()
 
@@ -92,8 +76,8 @@ class ComparisonResult:
         """Plain lists and dictionaries."""
         values: dict[str, Any] = {
             "models": [asdict(row) for row in self.models],
-            "dataset": asdict(self.dataset),
-            "environment": asdict(self.environment),
+            "dataset": dict(self.dataset),
+            "environment": dict(self.environment),
             "layers": [entry.to_json() for entry in self.layers],
         }
         if self.sensitivity:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qatkit.console import info
-from qatkit.detectnet.fit import check_fit, input_shape
+from qatkit.detectnet.fit import input_shape
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.files import sha256
@@ -14,7 +14,7 @@ from qatkit.graph.build import block_of, build
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import CONVOLUTIONS
 from qatkit.model.file import Model
-from qatkit.model.open import open_model
+from qatkit.model.open import open_for_spec
 from qatkit.model.pretrained import load_backbone
 from qatkit.spec import Experiment, to_text
 from qatkit.training import checkpoint
@@ -29,7 +29,7 @@ def starting_model(spec: Experiment, key: str) -> Model:
     """
     config, labels = spec.model_config, Labels.from_spec(spec)
     if config.load_graph:
-        return _fitting_model(spec, Path(config.pretrained_model_file), key)
+        return open_for_spec(Path(config.pretrained_model_file), key, spec)
     graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
     if config.pretrained_model_file:
         graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
@@ -39,19 +39,13 @@ def starting_model(spec: Experiment, key: str) -> Model:
 
 def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Model:
     """The model in a file. Raises UsageError when its outputs mean something else than those of `student`."""
-    teacher = _fitting_model(spec, path, key)
+    teacher = open_for_spec(path, key, spec)
     grids = [graph.shape(graph.outputs[0])[:2] for graph in (teacher.graph, student)]
     if grids[0] != grids[1]:
         raise UsageError(f"{path}: its grid has {grids[0]} rows and columns, that of the network {grids[1]}")
     if teacher.labels != Labels.from_spec(spec):
         raise UsageError(f"{path}: its boxes have another scale or offset", hint="model_config.objective_set.bbox")
     return teacher
-
-
-def _fitting_model(spec: Experiment, path: Path, key: str) -> Model:
-    model = open_model(path, key, Labels.from_spec(spec))
-    check_fit(spec, model.graph.input.shape, model.labels.classes, str(path))
-    return model
 
 
 def frozen_layers(spec: Experiment, graph: Graph) -> set[str]:

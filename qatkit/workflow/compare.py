@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
@@ -20,30 +20,22 @@ from qatkit.dataset.calibration_images import CalibrationImages, images_from_spe
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels, to_float
 from qatkit.detectnet.clustering import Detections
-from qatkit.detectnet.fit import check_fit
 from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
 from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.open import open_engine
 from qatkit.errors import UsageError
-from qatkit.evaluation.evaluate import Result
+from qatkit.evaluation.evaluate import Observe, Result
 from qatkit.evaluation.speed import images_per_second
 from qatkit.export.deployment import ExportOptions
 from qatkit.export.export import ExportReport, export_recorded
 from qatkit.files import check_writable, write_json, write_text
 from qatkit.model.file import Model
-from qatkit.model.open import open_model
+from qatkit.model.open import open_for_spec
 from qatkit.processor import this_processor
 from qatkit.report.page import render
 from qatkit.report.pictures import galleries
-from qatkit.report.result import (
-    ComparisonResult,
-    DatasetSize,
-    Environment,
-    LayerCosts,
-    LayerErrors,
-    MeasuredModel,
-)
+from qatkit.report.result import ComparisonResult, LayerCosts, LayerErrors, MeasuredModel
 from qatkit.report.rows import FLOAT
 from qatkit.spec import Experiment
 from qatkit.workflow.evaluate import evaluate_engine, load_split, settings_of
@@ -62,14 +54,6 @@ class Candidate:
     path: Path
     model: Model
     exported: ExportReport
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a candidate made of the validation set. detections: frame by frame, by class index."""
-
-    result: Result
-    detections: list[Mapping[int, Detections]] = field(default_factory=list)
 
 
 def compare(
@@ -93,31 +77,30 @@ def compare(
         raise UsageError("two models have the same name", hint="-m NAME=PATH gives a name")
     frames = load_split(spec)
     images = images_from_spec(spec, _CALIBRATION_IMAGES)
-    loaded = [(name, _fitting(path, key, spec)) for name, path in models]
+    loaded = [(name, open_for_spec(path, key, spec)) for name, path in models]
     candidates = [
         candidate
         for name, model in loaded
         for candidate in _candidates(spec, name, model, output, calibrator, images)
     ]
-    runs = [_run(candidate, spec, frames) for candidate in candidates]
+    # Frame by frame, by class index.
+    detections: list[list[Mapping[int, Detections]]] = [[] for _ in candidates]
+    results = [_evaluated(one, spec, frames, seen.append) for one, seen in zip(candidates, detections)]
     speeds = images_per_second([candidate.engine for candidate in candidates], images.first(1))
     quantized = [candidate for candidate in candidates if candidate.precision != FLOAT]
     result = ComparisonResult(
-        [_row(candidate, run.result, speed) for candidate, run, speed in zip(candidates, runs, speeds)],
-        DatasetSize(len(frames), sum(frames.class_counts().values())),
+        list(map(_row, candidates, results, speeds)),
+        {"images": len(frames), "boxes": sum(frames.class_counts().values())},
         _environment(),
         _layers(quantized, spec, frames),
         _costs(quantized, spec, frames.sample(sensitivity_images)) if sensitivity_images else (),
     )
-    write_json(output / "result.json", result.to_json())
-    _write_page(result, runs, spec, frames, output / "report.html")
+    content, page = result.to_json(), output / "report.html"
+    write_json(output / "result.json", content)
+    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    write_text(page, render(content, galleries(content["models"], results, detections, frames, layout)))
+    info(f"written: {page}")
     return result
-
-
-def _fitting(path: Path, key: str, spec: Experiment) -> Model:
-    model = open_model(path, key, Labels.from_spec(spec))
-    check_fit(spec, model.graph.input.shape, model.labels.classes, str(path))
-    return model
 
 
 def _candidates(
@@ -138,10 +121,9 @@ def _candidates(
         yield candidate("int8-ptq", report.qdq)
 
 
-def _run(candidate: Candidate, spec: Experiment, frames: FrameTable) -> Run:
+def _evaluated(candidate: Candidate, spec: Experiment, frames: FrameTable, observe: Observe) -> Result:
     info(f"Evaluating {candidate.name}, {candidate.precision}")
-    detections: list[Mapping[int, Detections]] = []
-    return Run(evaluate_engine(candidate.engine, spec, frames, observe=detections.append), detections)
+    return evaluate_engine(candidate.engine, spec, frames, observe=observe)
 
 
 def _row(candidate: Candidate, result: Result, speed: float) -> MeasuredModel:
@@ -183,22 +165,12 @@ def _costs(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable)
     return entries
 
 
-def _write_page(
-    result: ComparisonResult, runs: Sequence[Run], spec: Experiment, frames: FrameTable, path: Path
-) -> None:
-    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
-    content = result.to_json()
-    results, detections = [run.result for run in runs], [run.detections for run in runs]
-    write_text(path, render(content, galleries(content["models"], results, detections, frames, layout)))
-    info(f"written: {path}")
-
-
-def _environment() -> Environment:
-    return Environment(
-        qatkit=qatkit.__version__,
-        python=platform.python_version(),
-        onnxruntime=onnxruntime.__version__,
-        platform=platform.platform(),
-        processor=this_processor().name,
-        cores=os.cpu_count(),
-    )
+def _environment() -> dict[str, str | int | None]:
+    return {
+        "qatkit": qatkit.__version__,
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "platform": platform.platform(),
+        "processor": this_processor().name,
+        "cores": os.cpu_count(),
+    }
