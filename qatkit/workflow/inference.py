@@ -17,6 +17,7 @@ from qatkit import status
 from qatkit.console import info, track
 from qatkit.dataset.images import image_files, image_size, load_image, map_ahead
 from qatkit.detectnet.clustering import Compat, Detections
+from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import Labels
 from qatkit.detectnet.postprocess import detect, inference_params
@@ -131,13 +132,14 @@ def infer(
         make_directory(results / "labels")
     listed: dict[str, list[dict[str, Any]]] = {}
     counts: dict[str, int] = {}
-    for path, size, detections in track(_detect(engine, images, params, batch_size), "Inference", len(images)):
-        height, width, _ = engine.info.input_shape
+    input_height, input_width, _ = engine.info.input_shape
+    inferred = _detect(engine, images, params, batch_size)
+    for path, (width, height), detections in track(inferred, "Inference", len(images)):
         found = [
             item
             for index, of_class in detections.items()
             if classes[index] in rendered
-            for item in _found(classes[index], of_class.scaled(size[0] / width, size[1] / height), spec)
+            for item in _found(classes[index], of_class.scaled(width / input_width, height / input_height), spec)
         ]
         for item in found:
             counts[item.name] = counts.get(item.name, 0) + 1
@@ -163,10 +165,7 @@ def _check(engine: Engine, spec: Inference) -> None:
     config, shape, classes = spec.inferencer_config, engine.info.input_shape, engine.info.labels.classes
     wanted = (config.image_height, config.image_width, config.image_channels)
     if wanted != shape:
-        raise UsageError(
-            f"inferencer_config: images of {wanted[1]}x{wanted[0]}x{wanted[2]}, "
-            f"but the model takes {shape[1]}x{shape[0]}x{shape[2]}"
-        )
+        raise UsageError(f"inferencer_config: images of {size(wanted)}, but the model takes {size(shape)}")
     if config.target_classes and tuple(config.target_classes) != classes:
         raise UsageError(
             f"inferencer_config.target_classes: {', '.join(config.target_classes)}, "
