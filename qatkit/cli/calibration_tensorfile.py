@@ -8,6 +8,7 @@ import click
 
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
+from qatkit.errors import UsageError
 
 
 @click.command(name="calibration_tensorfile", cls=TaoCommand)
@@ -27,7 +28,6 @@ def calibration_tensorfile(
     """
     from qatkit.console import info
     from qatkit.dataset.calibration_images import make_tensorfile
-    from qatkit.errors import UsageError
     from qatkit.spec import load_experiment
 
     if max_batches == 0:

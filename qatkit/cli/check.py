@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,6 @@ def check(
     Prints the effective values, what has no effect here, what contradicts itself, and, where the data are on this
     machine, how many objects of each class there are and how large they are. Exit code 2: specs, 3: data.
     """
-    import json
 
     from qatkit.console import warn
     from qatkit.files import write_json

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,9 +89,6 @@ def _show(found: Evaluation, *, verbose: bool) -> None:
 
 
 def _values(settings: ClusteringParams | Criteria) -> str:
-    from dataclasses import asdict
-    from enum import Enum
-
     def shown(value: object) -> object:
         return value.name if isinstance(value, Enum) else f"{value:g}" if isinstance(value, float) else value
 

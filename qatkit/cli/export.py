@@ -10,6 +10,7 @@ import click
 from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES, CacheScope, TensorNames
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand, no_effect
+from qatkit.errors import UsageError
 
 if TYPE_CHECKING:
     from qatkit.export.deployment import ExportOptions
@@ -136,7 +137,6 @@ def _tell_dla(report: ExportReport, *, verbose: bool) -> None:
 def _job(flags: dict[str, Any]) -> ExportJob:
     """Raises UsageError for flags that contradict each other."""
     from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
-    from qatkit.errors import UsageError
     from qatkit.workflow.export import ExportJob
 
     output = flags["output"] or flags["model"].with_suffix(".onnx")
@@ -153,7 +153,6 @@ def _job(flags: dict[str, Any]) -> ExportJob:
 
 def _options(flags: dict[str, Any], output: Path) -> ExportOptions:
     """Raises UsageError for INT8 flags without INT8."""
-    from qatkit.errors import UsageError
     from qatkit.export.deployment import ExportOptions
 
     int8 = flags["data_type"] == "int8"

@@ -10,6 +10,7 @@ import click
 from qatkit.choices import Criterion, Normalizer
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
+from qatkit.errors import UsageError
 
 if TYPE_CHECKING:
     from qatkit.pruning.prune import LayerRow, PruneResult
@@ -76,7 +77,6 @@ def prune(
     Layers that are added keep the same filters. Retrain the result: `load_graph: true` with the pruned model as
     pretrained_model_file.
     """
-    from qatkit.errors import UsageError
     from qatkit.pruning.prune import PruneOptions
     from qatkit.workflow.prune import prune_model
 

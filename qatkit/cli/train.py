@@ -10,6 +10,7 @@ import click
 from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, WantedPrecision
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
+from qatkit.errors import UsageError
 
 _FRACTION = click.FloatRange(0, 1)
 
@@ -70,7 +71,6 @@ def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, **flags:
     A run that was interrupted continues from its last checkpoint.
     """
     from qatkit.console import info
-    from qatkit.errors import UsageError
     from qatkit.keras.startup import import_tensorflow
     from qatkit.spec import load_experiment
 
