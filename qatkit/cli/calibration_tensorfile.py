@@ -14,10 +14,8 @@ from qatkit.errors import UsageError
 @click.command(name="calibration_tensorfile", cls=TaoCommand)
 @options.experiment_spec("--experiment_spec_file", help=": data, image size")
 @options.file("-o", "--output_path", required=True, help="TensorFile to write; must not exist.")
-@click.option(
-    "-m", "--max_batches", type=click.IntRange(min=-1), default=-1, show_default=True, help="Batches; -1 = all."
-)
-@click.option("--use_validation_set", is_flag=True, help="Images of the validation data, not of the training data.")
+@options.value("-m", "--max_batches", type=click.IntRange(min=-1), default=-1, help="Batches; -1 = all.")
+@options.flag("--use_validation_set", help="Images of the validation data, not of the training data.")
 @options.verbose("Name the images.")
 def calibration_tensorfile(
     spec: Path, output_path: Path, max_batches: int, use_validation_set: bool, verbose: bool

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.file("-o", "--output_dir", required=True, help="Folder for report.html, result.json, exported files.")
 @options.key
 @options.calibrator(help="For INT8 by PTQ.")
-@click.option("--sensitivity", is_flag=True, help="Also measure what each layer costs in INT8; takes time.")
+@options.flag("--sensitivity", help="Also measure what each layer costs in INT8; takes time.")
 @options.count("--sensitivity_images", default=32, help="For --sensitivity.")
 @click.option("--max_drop", type=click.FloatRange(min=0), help="Exit with 7 when INT8 is more mAP below FP32.")
 def compare(

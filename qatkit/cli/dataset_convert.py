@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     "-f", "--validation_fold", type=click.IntRange(min=0), help="Fold that sample_modifier_config leaves alone."
 )
 @options.results_dir("-r", "--results_dir")
-@click.option(
+@options.flag(
     "--tao_split",
-    is_flag=True,
     help='Partition mode "random": validate on the first images by name, as TAO does, not on random ones.',
 )
 @options.verbose("Show every object that is left out.")

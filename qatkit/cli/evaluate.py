@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.model("--model_path", required=True, help=": .tlt, .onnx or .engine")
 @options.key
 @options.cal_cache
-@click.option("--use_training_set", "training_set", is_flag=True, help="Evaluate on the training data.")
+@options.flag("--use_training_set", "training_set", help="Evaluate on the training data.")
 @options.file("--json", "json_file", help="Write the result to this file too.")
 @click.option("--min_map", type=click.FloatRange(0, 100), help="Exit with 7 when mAP (percent) is below this.")
 @options.tao_compat("TAO's own formulas and defects, to compare with its numbers.")

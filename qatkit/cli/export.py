@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ _WITHOUT_EFFECT = {
 }
 
 
-def _engine_batch(which: str, help: str) -> options.Decorator:
-    return click.option(f"--{which}_batch_size", type=int, default=1, show_default=True, help=f"Engine: {help}.")
+def _engine_batch(which: str, help: str) -> Callable[[options.F], options.F]:
+    return options.value(f"--{which}_batch_size", type=int, default=1, help=f"Engine: {help}.")
 
 
 @click.command(cls=TaoCommand)
@@ -47,9 +48,8 @@ def _engine_batch(which: str, help: str) -> options.Decorator:
 @options.count(
     "--batch_size", default=CALIBRATION_BATCH_SIZE, help="INT8: images per batch; which are the first one matters."
 )
-@click.option(
+@options.flag(
     "--force_ptq",
-    is_flag=True,
     help="INT8: calibrate on images even if the model was trained with QAT, and drop its ranges. A DLA needs it: it "
     "fuses no layers and wants a scale of every tensor. TensorRT 8 to 10.7 build for it so; 11 reads no cache.",
 )
@@ -64,10 +64,8 @@ def _engine_batch(which: str, help: str) -> options.Decorator:
 @options.skip_layers("PTQ")
 @click.option("--trt_version", default="", help="TensorRT that reads the cache, such as 8.5.3.  [default: 10.3.0]")
 @options.choice("--tensor_names", values=TensorNames, default="onnx", help="Tensors with or without :0.")
-@click.option(
-    "--gen_ds_config", "ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream."
-)
-@click.option("--show_plan", is_flag=True, help="Print which tensors and kernels are quantized, write nothing.")
+@options.flag("--gen_ds_config", "ds_config", help="Write labels.txt and nvinfer_config.txt for DeepStream.")
+@options.flag("--show_plan", help="Print which tensors and kernels are quantized, write nothing.")
 @options.file("--engine_file", "engine", help="Build a TensorRT engine too (where TensorRT is installed).")
 @options.engine_building("--max_workspace_size", "--dla_core", when="Engine: ")
 @_engine_batch("min", "images at once, at least")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
@@ -13,12 +13,6 @@ from qatkit.choices import CALIBRATOR, CalibratorName, DataType, Placement
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-
-
-class Decorator(Protocol):
-    """Adds options to the function of a command."""
-
-    def __call__(self, command: F, /) -> F: ...
 
 
 FILE = click.Path(path_type=Path)
@@ -33,69 +27,77 @@ cal_cache = click.option(
 )
 
 
-def data_type(*short: str) -> Decorator:
+def data_type(*short: str) -> Callable[[F], F]:
     """Of the deployed network."""
-    return click.option(
-        *short, "--data_type", type=click.Choice(get_args(DataType)), default="fp32", show_default=True
-    )
+    return value(*short, "--data_type", type=click.Choice(get_args(DataType)), default="fp32")
 
 
-def file(*names: str, help: str, **more: Any) -> Decorator:
+def file(*names: str, help: str, **more: Any) -> Callable[[F], F]:
     """A file or folder."""
     return click.option(*names, type=FILE, help=help, **more)
 
 
-def choice(*names: str, values: Any, help: str, **more: Any) -> Decorator:
-    """One of the names of `values`, a Literal of `qatkit.choices`; the default is shown."""
-    return click.option(*names, type=click.Choice(get_args(values)), help=help, show_default=True, **more)
+def flag(*names: str, help: str) -> Callable[[F], F]:
+    """Given or not."""
+    return click.option(*names, is_flag=True, help=help)
 
 
-def count(*names: str, default: int, help: str) -> Decorator:
-    """A number from 1 on; the default is shown."""
-    return click.option(*names, type=_AT_LEAST_ONE, default=default, show_default=True, help=help)
+def value(*names: str, help: str | None = None, **more: Any) -> Callable[[F], F]:
+    """A value whose default the help shows."""
+    return click.option(*names, help=help, show_default=True, **more)
 
 
-def experiment_spec(name: str = "--experiment_spec", *, help: str, required: bool = True) -> Decorator:
+def choice(*names: str, values: Any, help: str, **more: Any) -> Callable[[F], F]:
+    """One of the names of `values`, a Literal of `qatkit.choices`."""
+    return value(*names, type=click.Choice(get_args(values)), help=help, **more)
+
+
+def count(*names: str, default: int, help: str) -> Callable[[F], F]:
+    """A number from 1 on."""
+    return value(*names, type=_AT_LEAST_ONE, default=default, help=help)
+
+
+def experiment_spec(name: str = "--experiment_spec", *, help: str, required: bool = True) -> Callable[[F], F]:
     """The spec of training and evaluation."""
     return file("-e", name, "spec", required=required, help=f"Experiment spec{help}.")
 
 
-def model(name: str = "--model", *, help: str, **more: Any) -> Decorator:
+def model(name: str = "--model", *, help: str, **more: Any) -> Callable[[F], F]:
     """A model file. help: which kinds."""
     return file("-m", name, "model", help=f"Model{help}.", **more)
 
 
-def results_dir(*names: str) -> Decorator:
+def results_dir(*names: str) -> Callable[[F], F]:
     """A folder for the events of the command, which has its results elsewhere."""
     return file(*(names or ("--results_dir",)), help="Folder for status.json.")
 
 
-def verbose(help: str, name: str = "--verbose", *more: str) -> Decorator:
+def verbose(help: str, name: str = "--verbose", *more: str) -> Callable[[F], F]:
     """-v. help: what is told then."""
-    return click.option("-v", name, *more, is_flag=True, help=help)
+    return flag("-v", name, *more, help=help)
 
 
-def calibrator(name: str = "--calibrator", *, help: str) -> Decorator:
+def calibrator(name: str = "--calibrator", *, help: str) -> Callable[[F], F]:
     """How ranges are found."""
     return choice(name, "calibrator", values=CalibratorName, default=CALIBRATOR, help=help)
 
 
-def placement(help: str) -> Decorator:
+def placement(help: str) -> Callable[[F], F]:
     """Whose rule says which tensors are quantized."""
     return choice("--qdq_placement", "placement", values=Placement, default="tensorrt", help=help)
 
 
-def skip_layers(kind: str) -> Decorator:
+def skip_layers(kind: str) -> Callable[[F], F]:
     """Layers that are not quantized."""
     return click.option("--skip_layers", multiple=True, help=f"{kind}: layers that stay float (may be repeated).")
 
 
-def tao_compat(help: str) -> Decorator:
+def tao_compat(help: str) -> Callable[[F], F]:
     """Numbers to compare with TAO's."""
-    return click.option("--tao_compat", is_flag=True, help=help)
+    return flag("--tao_compat", help=help)
 
 
-def engine_building(workspace: str, core: str, *, when: str = "") -> Decorator:
+def engine_building(workspace: str, core: str, *, when: str = "") -> Callable[[F], F]:
     """How a TensorRT engine is built. workspace, core: names of two of the flags. when: what texts begin with."""
 
     def decorate(command: F) -> F:
@@ -103,7 +105,7 @@ def engine_building(workspace: str, core: str, *, when: str = "") -> Decorator:
         strict = f"{when}INT8 without FP16 where it is quicker."
         dla = f"{when}For this deep learning accelerator."
         command = click.option(*core.split(), "dla_core", type=click.IntRange(min=0), help=dla)(command)
-        command = click.option("-s", "--strict_type_constraints", "strict", is_flag=True, help=strict)(command)
+        command = flag("-s", "--strict_type_constraints", "strict", help=strict)(command)
         return click.option(*workspace.split(), "workspace", type=int, help=gigabytes)(command)
 
     return decorate

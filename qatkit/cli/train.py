@@ -19,35 +19,29 @@ _FRACTION = click.FloatRange(0, 1)
 @options.experiment_spec("--experiment_spec_file", help="")
 @options.file("-r", "--results_dir", "results", required=True, help="Folder for all results.")
 @options.key
-@click.option(
-    "-n", "--model_name", "name", default="model", show_default=True, help="Result: RESULTS/weights/NAME.tlt"
-)
-@click.option("--gpus", type=int, default=1, show_default=True, help="GPUs to train on; without any, the CPU.")
-@click.option("--use_amp", is_flag=True, help="The same as --precision mixed.")
+@options.value("-n", "--model_name", "name", default="model", help="Result: RESULTS/weights/NAME.tlt")
+@options.value("--gpus", type=int, default=1, help="GPUs to train on; without any, the CPU.")
+@options.flag("--use_amp", help="The same as --precision mixed.")
 @options.choice(
     "--precision",
     values=WantedPrecision,
     help="Float trainings: mixed computes in bfloat16, auto where that is quicker. Default: the spec's.",
 )
-@click.option(
-    "--enable_determinism", "deterministic", is_flag=True, help="Only operations that give the same bits every time."
-)
-@click.option("--restart", is_flag=True, help="Forget checkpoints in RESULTS instead of continuing from them.")
+@options.flag("--enable_determinism", "deterministic", help="Only operations that give the same bits every time.")
+@options.flag("--restart", help="Forget checkpoints in RESULTS instead of continuing from them.")
 @options.calibrator("--qat_calibrator", help="QAT: what the ranges start from.")
-@click.option(
+@options.value(
     "--qat_ema_decay",
     "ema_decay",
     type=click.FloatRange(0, 1, max_open=True),
     default=EMA_DECAY,
-    show_default=True,
     help="QAT: decay of the moving average of the ranges, which follow the largest values of each batch.",
 )
-@click.option(
+@options.value(
     "--qat_freeze_from",
     "frozen_from",
     type=_FRACTION,
     default=FROZEN_FROM,
-    show_default=True,
     help="QAT: fraction of the training after which ranges and batch-norm statistics are frozen.",
 )
 @options.placement("QAT: which tensors are quantized; tao: with TAO's arithmetic too.")
@@ -56,11 +50,10 @@ _FRACTION = click.FloatRange(0, 1)
     "--teacher",
     help="Model whose outputs are learned beside the labels (distillation), such as the float one of a QAT run.",
 )
-@click.option(
+@options.value(
     "--teacher_weight",
     type=_FRACTION,
     default=TEACHER_WEIGHT,
-    show_default=True,
     help="Share of the teacher in the cost; the labels have the rest.",
 )
 @options.verbose("Tell what was decided: effective spec values, objects per class, which tensors are quantized.")
