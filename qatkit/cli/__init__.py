@@ -114,9 +114,8 @@ def _terminable() -> Iterator[None]:
 
 def _misused(error: click.ClickException) -> int:
     """A flag or subcommand that does not exist, lacks its value or is missing."""
-    if (
-        type(error).__name__ == "NoArgsIsHelpError"
-    ):  # of click 8.2 and newer: there is no subcommand, this is the help
+    # Of click 8.2 and newer: there is no subcommand, this is the help.
+    if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2
     message = " ".join(error.format_message().split())

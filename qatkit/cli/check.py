@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatkit.analysis.dataset import ClassStatistics
-    from qatkit.workflow.check import CheckReport, DataReport
+    from qatkit.workflow.check import CheckReport
 
 _STDOUT = "-"
 
@@ -61,17 +61,12 @@ def check(
 
 
 def _show(report: CheckReport) -> None:
-    from qatkit.console import info
+    from qatkit.console import info, table
 
     for spec in report.specs.values():
         if spec.text:
             info(f"# {spec.path}: effective values (what is not listed is 0, false or empty)\n{spec.text}")
-    _show_data(report.data)
-
-
-def _show_data(data: DataReport) -> None:
-    from qatkit.console import info, table
-
+    data = report.data
     for line in data.not_here:
         info(f"not on this machine: {line}")
     for split, statistics in data.splits.items():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qatkit.choices import CalibratorName
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 @click.option(
     "-m", "--model", "models", multiple=True, required=True, help="Model, PATH or NAME=PATH (.tlt); may be repeated."
 )
-@options.file("-o", "--output_dir", required=True, help="Folder for report.html, result.json, exported files.")
+@options.file(
+    "-o", "--output_dir", "output", required=True, help="Folder for report.html, result.json, exported files."
+)
 @options.key
 @options.calibrator(help="For INT8 by PTQ.")
 @options.flag("--sensitivity", help="Also measure what each layer costs in INT8; takes time.")
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
 def compare(
     spec: Path,
     models: tuple[str, ...],
-    output_dir: Path,
-    key: str,
-    calibrator: CalibratorName,
     sensitivity: bool,
     sensitivity_images: int,
     max_drop: float | None,
+    **flags: Any,
 ) -> None:
     """FP32, INT8 by PTQ and INT8 by QAT side by side, and why they differ, from the exported files, without a GPU."""
     from qatkit.spec import load_experiment
@@ -44,7 +43,7 @@ def compare(
     from qatkit.workflow.compare import compare
 
     images = sensitivity_images if sensitivity else 0
-    result = compare(experiment, named, output_dir, key=key, calibrator=calibrator, sensitivity_images=images)
+    result = compare(experiment, named, sensitivity_images=images, **flags)
     _show(result)
     if max_drop is not None:
         result.check_drop(max_drop)

@@ -81,7 +81,6 @@ def export(**flags: Any) -> None:
 
     A QAT model brings its ranges; others are calibrated on images, on the CPU.
     """
-    from qatkit.console import table
     from qatkit.workflow.export import run_export
 
     for name, reason in _WITHOUT_EFFECT.items():
@@ -89,8 +88,7 @@ def export(**flags: Any) -> None:
             no_effect(f"--{name}", reason)
     job = _job(flags)
     if flags["show_plan"]:
-        plan, rows = job.plan()
-        table(["layer", "operations", "kernel", "output"], rows, title=plan.summary())
+        job.show_plan()
         return
     report = run_export(job)
     _tell_ranges(report, job.options, verbose=flags["verbose"])

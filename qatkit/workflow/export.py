@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qatkit import status
 from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
-from qatkit.console import info
+from qatkit.console import info, table
 from qatkit.dataset.calibration_images import CalibrationImages, calibration_images
 from qatkit.detectnet.labels import Labels
 from qatkit.engine.parity import compare_with_keras
@@ -24,7 +24,7 @@ from qatkit.files import check_file
 from qatkit.graph.nodes import Shape
 from qatkit.model.file import Model
 from qatkit.model.open import open_model
-from qatkit.quantization.placement import QuantizationPlan, explain
+from qatkit.quantization.placement import explain
 from qatkit.spec import Experiment, load_experiment
 from qatkit.workflow.convert import build_exported
 
@@ -62,11 +62,11 @@ class ExportJob:
         spec = None if self.spec is None else load_experiment(self.spec)
         return open_model(self.model, self.key, None if spec is None else Labels.from_spec(spec)), spec
 
-    def plan(self) -> tuple[QuantizationPlan, list[tuple[str, str, str, str]]]:
-        """What would be quantized, and that layer by layer: layer, operations, kernel, output. Writes nothing."""
+    def show_plan(self) -> None:
+        """Print what would be quantized, layer by layer. Writes nothing."""
         model, _ = self.open()
         plan = Deployment.of(model, replace(self.options, data_type="int8")).int8_plan
-        return plan, explain(model.graph, plan)
+        table(["layer", "operations", "kernel", "output"], explain(model.graph, plan), title=plan.summary())
 
 
 def run_export(job: ExportJob) -> ExportReport:
