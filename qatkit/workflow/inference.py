@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from qatkit import status
@@ -26,7 +25,7 @@ from qatkit.engine.open import open_engine
 from qatkit.errors import UsageError
 from qatkit.files import check_writable, make_directory, replacing, write_json, write_text
 from qatkit.report.drawing import DrawnBox, draw_boxes
-from qatkit.spec import ClasswiseBboxHandlerConfig, Inference, load_inference
+from qatkit.spec import Inference, load_inference
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,12 @@ def run_inference(
     compat: Compat = "none",
     verbose: bool = False,
 ) -> Inferred:
-    """Detect objects in an image or a folder of images, by the inference spec file `spec`; see `infer`.
+    """Detect objects in an image or a folder of images, by the inference spec file `spec`.
 
-    model: None = that of the spec; batch_size too. verbose: name what is found in each image.
+    Writes what the spec asks for below `results`: `images_annotated/<file>` unless `disable_overlay`,
+    `labels/<stem>.txt` with `kitti_dump`, `detections.json` always. model: None = that of the spec; batch_size too.
+    compat: whose clustering. verbose: name what is found in each image.
+    Raises UsageError when the spec does not fit the network.
     """
     check_writable(results)
     with status.run("inference", results) as log:
@@ -77,7 +79,7 @@ def run_inference(
         path = model or model_of(config)
         engine = open_engine(path, key, cal_cache=cal_cache, labels=labels_of(config, path))
         size = batch_size or config.inferencer_config.batch_size
-        counts = infer(engine, config, images, results, size, compat=compat, verbose=verbose)
+        counts = _infer(engine, config, images, results, size, compat, verbose)
         log.succeed(categorical={"num_objects": counts})
     return Inferred(len(images), engine.name, engine.precision, counts)
 
@@ -99,27 +101,22 @@ def labels_of(spec: Inference, model: Path) -> Labels | None:
     """What an inference spec tells of an ONNX or an engine without metadata.
 
     Its classes, and the units of boxes that TAO's inference takes for granted. None where the spec names no classes,
-    and for the other kinds of models, whose classes are only named by it (see `infer`).
+    and for the other kinds of models, whose classes are only named by it (see `_name_classes`).
     """
     names = spec.inferencer_config.target_classes
     return Labels(tuple(names)) if names and model.suffix.lower() not in (".tlt", ".hdf5") else None
 
 
-def infer(
+def _infer(
     engine: Engine,
     spec: Inference,
     images: Sequence[Path],
     results: Path,
     batch_size: int,
-    *,
-    compat: Compat = "none",
-    verbose: bool = False,
+    compat: Compat,
+    verbose: bool,
 ) -> dict[str, int]:
-    """Detect objects in `images`; write what the spec asks for below `results`; return the objects per name.
-
-    `images_annotated/<file>` unless `disable_overlay`, `labels/<stem>.txt` with `kitti_dump`, `detections.json`
-    always. compat: whose clustering. Raises UsageError when the spec does not fit the network.
-    """
+    """Objects per name."""
     config, handlers = spec.inferencer_config, spec.bbox_handler_config
     _name_classes(engine, config.target_classes)
     _check(engine, spec)
@@ -195,15 +192,11 @@ def _found(name: str, detections: Detections, spec: Inference) -> list[Found]:
     own = handlers.get(name)
     handler = own if own is not None else handlers["default"]
     shown = own.output_map if own is not None and own.output_map else name
-    rows: NDArray[np.float64] = detections.boxes.astype(float)
+    color = handler.bbox_color.R, handler.bbox_color.G, handler.bbox_color.B
     return [
-        Found(shown, (row[0], row[1], row[2], row[3]), float(confidence), _color(handler))
-        for row, confidence in zip(rows.tolist(), detections.confidences)
+        Found(shown, (x1, y1, x2, y2), float(confidence), color)
+        for (x1, y1, x2, y2), confidence in zip(detections.boxes.tolist(), detections.confidences)
     ]
-
-
-def _color(handler: ClasswiseBboxHandlerConfig) -> tuple[int, int, int]:
-    return handler.bbox_color.R, handler.bbox_color.G, handler.bbox_color.B
 
 
 def _annotate(source: Path, found: Sequence[Found], target: Path, line_width: int) -> None:
