@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from qatkit import status
 from qatkit.console import track
@@ -81,8 +81,7 @@ def evaluate_model(
 
 def load_split(spec: Experiment, *, training_set: bool = False) -> FrameTable:
     """The validation frames of `spec`, or its training frames."""
-    split: Literal["training", "validation"] = "training" if training_set else "validation"
-    return load_frames(spec.dataset_config, class_names(spec), split)
+    return load_frames(spec.dataset_config, class_names(spec), "training" if training_set else "validation")
 
 
 def evaluate_engine(

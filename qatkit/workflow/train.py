@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from qatkit import status
 from qatkit.console import info
-from qatkit.dataset.frames import FrameTable, load_frames
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
 from qatkit.files import make_directory, remove_leftovers, write_text
@@ -23,7 +22,7 @@ from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import Rasterizer
 from qatkit.keras.step import Stepper, Teacher
 from qatkit.model.file import Model, save_model
-from qatkit.spec import DatasetConfig, Experiment, class_names, to_text
+from qatkit.spec import DatasetConfig, Experiment, to_text
 from qatkit.training import checkpoint, precision
 from qatkit.training.devices import check_same_step, is_chief, only_deterministic
 from qatkit.training.devices import strategy as make_strategy
@@ -34,6 +33,7 @@ from qatkit.training.options import TrainOptions
 from qatkit.training.schedule import from_spec
 from qatkit.training.start import Identity, frozen_layers, load_teacher, starting_model
 from qatkit.training.validation import Validator
+from qatkit.workflow.evaluate import load_split
 
 # Training images that the ranges of a QAT run start from.
 _CALIBRATION_BATCHES = 8
@@ -67,8 +67,8 @@ class _Run:
         self.spec = spec
         self.log = log
         self.chief = chief
-        self.frames = load_frames(spec.dataset_config, class_names(spec), "training")
-        self.validation_frames = load_frames(spec.dataset_config, class_names(spec), "validation")
+        self.frames = load_split(spec, training_set=True)
+        self.validation_frames = load_split(spec)
         self.strategy = make_strategy(options.gpus)
         self.start = starting_model(spec, options.key)
         self.teacher: Model | None = None
@@ -121,8 +121,9 @@ class _Run:
             f"validating on {len(self.validation_frames)}."
         )
         if self.options.verbose:
-            info(_objects("training", self.frames))
-            info(_objects("validation", self.validation_frames))
+            for split, frames in (("training", self.frames), ("validation", self.validation_frames)):
+                counts = ", ".join(f"{name} {count}" for name, count in frames.class_counts().items())
+                info(f"Objects in the {split} data: {counts}")
             info(f"Effective values (what is not listed is 0, false or empty):\n{to_text(self.spec)}")
 
     def _calibration_images(self) -> Iterator[NDArray[np.float32]]:
@@ -166,8 +167,3 @@ class _Run:
             validation_period=evaluation.validation_period_during_training,
             frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
         )
-
-
-def _objects(split: str, frames: FrameTable) -> str:
-    counts = ", ".join(f"{name} {count}" for name, count in frames.class_counts().items())
-    return f"Objects in the {split} data: {counts}"
