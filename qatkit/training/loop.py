@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -70,7 +71,7 @@ class Trainer:
         schedule: Schedule,
         results: Path,
         status: StatusLog,
-        validate: Callable[[], Validation] | None = None,
+        validate: Callable[[], Validation],
         *,
         saves: bool = True,
     ) -> None:
@@ -109,7 +110,7 @@ class Trainer:
         while self._step < plan.steps and not self._schedule.stopped:
             epoch = self._step // plan.steps_per_epoch + 1
             self._train_epoch(epoch, batches)
-            if self._validate is not None and plan.validates(epoch):
+            if plan.validates(epoch):
                 result = self._report_validation(epoch, self._validate())
             if epoch % plan.checkpoint_interval == 0 or epoch == plan.epochs or self._schedule.stopped:
                 self._save(epoch)
@@ -146,10 +147,8 @@ class Trainer:
             f"Epoch {epoch}/{self.plan.epochs}: loss {loss:.6f} (cov {components[0]:.6f}, bbox {components[1]:.6f}), "
             f"learning rate {rate:.3g}, {speed:.1f} images/s, ETA {_clock(left)}"
         )
-        self._status.write(
-            "RUNNING",
-            epoch=epoch,
-            max_epoch=self.plan.epochs,
+        self._running(
+            epoch,
             time_per_epoch=_clock(seconds),
             eta=_clock(left),
             graphical={"loss": loss, "learning_rate": f"{rate:.6g}"},
@@ -163,14 +162,15 @@ class Trainer:
             f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in result.ap.items()
         )
         info(f"Validation after epoch {epoch}: mAP {result.map:.2f} ({listed}), cost {result.cost:.6f}")
-        self._status.write(
-            "RUNNING",
-            epoch=epoch,
-            max_epoch=self.plan.epochs,
+        self._running(
+            epoch,
             kpi={"validation cost": round(result.cost, 8), "mean average precision": round(result.map, 4)},
             categorical={"average_precision": dict(result.ap)},
         )
         return result
+
+    def _running(self, epoch: int, **values: Any) -> None:
+        self._status.write("RUNNING", epoch=epoch, max_epoch=self.plan.epochs, **values)
 
     def _save(self, epoch: int) -> None:
         arrays = {**self.stepper.network.state(), **self.stepper.state()}
