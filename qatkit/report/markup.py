@@ -31,13 +31,8 @@ def element(name: str, /, *children: Child, **attributes: str | float | bool | N
 
 def join(children: tuple[Child, ...] | list[Markup]) -> Markup:
     """One after the other."""
-    return Markup("".join(_escaped(child) for child in children))
-
-
-def _escaped(child: Child) -> str:
-    if child is None:
-        return ""
-    return child if isinstance(child, Markup) else escape(str(child))
+    given = [child for child in children if child is not None]
+    return Markup("".join(child if isinstance(child, Markup) else escape(str(child)) for child in given))
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:

@@ -108,9 +108,8 @@ def _comparison(
     panels = [
         _panel("Labels", f"{len(labels)} labelled", picture, _plain(labels, LABEL)),
         _panel(reference.title, f"{len(expected)} found", picture, _plain(expected.boxes, SAME)),
+        *(_compared(other, expected, picture, frames.classes, frame) for other in others),
     ]
-    for other in others:
-        panels.append(_compared(other, expected, picture, frames.classes, frame))
     return Comparison(Path(path).name, tuple(panels))
 
 

@@ -21,11 +21,6 @@ def number(value: float | None, digits: int, none: str = "n/a") -> Markup:
     return Markup(none) if value is None else element("data", _minus(f"{value:.{digits}f}"), value=repr(value))
 
 
-def signed(value: float) -> str:
-    """With two digits and its sign."""
-    return _minus(f"{value:+.2f}")
-
-
 def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
@@ -72,9 +67,10 @@ def _finding(report: Entry, row: Entry) -> Markup:
     reference = reference_of(report["models"], row)
     against: list[Child] = []
     if reference is not None:
+        change = row["map"] - reference["map"]
         against = [
             ", ",
-            _change(row["map"] - reference["map"]),
+            _colored(f"{abs(change):.2f} {'above' if change > 0 else 'below'}", change),
             f" {title(reference)} (",
             number(reference["map"], 2),
             f"), {row['fps'] / reference['fps']:.1f} times its speed, "
@@ -84,10 +80,8 @@ def _finding(report: Entry, row: Entry) -> Markup:
     return element("li", element("strong", title(row)), ": mAP ", number(row["map"], 2), *against, ".", why)
 
 
-def _change(difference: float) -> Markup:
-    kind = "bad" if difference < -SMALL_LOSS else "good"
-    where = "above" if difference > 0 else "below"
-    return element("span", f"{abs(difference):.2f} {where}", class_=kind)
+def _colored(text: str, change: float) -> Markup:
+    return element("span", text, class_="bad" if change < -SMALL_LOSS else "good")
 
 
 def _weakest(report: Entry, row: Entry) -> str:
@@ -138,7 +132,7 @@ def _difference(rows: Sequence[Entry], row: Entry) -> Markup | str:
     if reference is None or row["precision"] == FLOAT:
         return ""
     change = row["map"] - reference["map"]
-    return element("span", signed(change), class_="bad" if change < -SMALL_LOSS else "good")
+    return _colored(_minus(f"{change:+.2f}"), change)
 
 
 def figures(shown: Sequence[plots.Plot]) -> Markup:
