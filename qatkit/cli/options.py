@@ -29,7 +29,7 @@ cal_cache = click.option(
 
 def data_type(*short: str) -> Callable[[F], F]:
     """Of the deployed network."""
-    return value(*short, "--data_type", type=click.Choice(get_args(DataType)), default="fp32")
+    return choice(*short, "--data_type", values=DataType, default="fp32")
 
 
 def file(*names: str, help: str, **more: Any) -> Callable[[F], F]:
@@ -42,14 +42,14 @@ def flag(*names: str, help: str) -> Callable[[F], F]:
     return click.option(*names, is_flag=True, help=help)
 
 
-def value(*names: str, help: str | None = None, **more: Any) -> Callable[[F], F]:
+def value(*names: str, **more: Any) -> Callable[[F], F]:
     """A value whose default the help shows."""
-    return click.option(*names, help=help, show_default=True, **more)
+    return click.option(*names, show_default=True, **more)
 
 
-def choice(*names: str, values: Any, help: str, **more: Any) -> Callable[[F], F]:
+def choice(*names: str, values: Any, **more: Any) -> Callable[[F], F]:
     """One of the names of `values`, a Literal of `qatkit.choices`."""
-    return value(*names, type=click.Choice(get_args(values)), help=help, **more)
+    return value(*names, type=click.Choice(get_args(values)), **more)
 
 
 def count(*names: str, default: int, help: str) -> Callable[[F], F]:
