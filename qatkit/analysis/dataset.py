@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.console import track
+from qatkit.dataset.batches import network_boxes
 from qatkit.dataset.convert import SEED, source_of
-from qatkit.dataset.frames import FrameTable, Split, missing_images, scan_frames
+from qatkit.dataset.frames import Split, missing_images, scan_frames
 from qatkit.dataset.images import ImageLayout
 from qatkit.dataset.sources import LabelledFrame, Source
 from qatkit.errors import DataError
@@ -81,7 +82,7 @@ class ConversionStatistics:
 def split_statistics(spec: Experiment, split: Split) -> SplitStatistics:
     """Read the record files of a split. Raises DataError where training would, but for missing images."""
     frames, notes = scan_frames(spec.dataset_config, class_names(spec), split)
-    classes = _by_class(spec, frames.boxes, _sizes_by_object(frames), frames.class_ids)
+    classes = _by_class(spec, frames.boxes, frames.object_sizes, frames.class_ids)
     small = [f"{split} data: {note}" for statistics in classes for note in statistics.notes()]
     return SplitStatistics(len(frames), tuple(missing_images(frames)), classes, (*notes, *small))
 
@@ -134,27 +135,14 @@ class _Tally:
         return _by_class(spec, boxes, np.array(self._sizes, np.int32).reshape(-1, 2), class_ids)
 
 
-def _sizes_by_object(frames: FrameTable) -> NDArray[np.int32]:
-    """int32 [M, 2]: width and height of the image that each object is in."""
-    return np.repeat(frames.sizes, np.diff(frames.row_splits), axis=0)
-
-
 def _by_class(
     spec: Experiment, boxes: NDArray[np.float32], sizes: NDArray[np.int32], class_ids: NDArray[np.int32]
 ) -> tuple[ClassStatistics, ...]:
     """boxes [M, 4] in pixels of images with `sizes` [M, 2]; class_ids [M], -1 for objects that do not count."""
-    inside = _in_network(boxes, sizes, ImageLayout.from_spec(spec.augmentation_config.preprocessing))
+    layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
+    moved = network_boxes(boxes, np.maximum(sizes, 1), layout)
+    inside = np.clip(moved, 0, np.array((layout.width, layout.height) * 2, np.float32))
     return tuple(_of_class(spec, name, inside[class_ids == number]) for number, name in enumerate(class_names(spec)))
-
-
-def _in_network(boxes: NDArray[np.float32], sizes: NDArray[np.int32], layout: ImageLayout) -> NDArray[np.float32]:
-    """The boxes in pixels of the network's input, clipped to it."""
-    different, rows = np.unique(np.maximum(sizes, 1), axis=0, return_inverse=True)
-    resized = np.array([layout.resized((int(size[0]), int(size[1]))) for size in different], np.float32)
-    scales = np.tile(resized.reshape(-1, 2) / different, 2).astype(np.float32)
-    moved = boxes * scales[rows.reshape(-1)] - np.array(layout.crop * 2, np.float32)
-    clipped: NDArray[np.float32] = np.clip(moved, 0, np.array((layout.width, layout.height) * 2, np.float32))
-    return clipped
 
 
 def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32]) -> ClassStatistics:

@@ -54,7 +54,9 @@ class EvaluationBatches:
         cache_bytes: int = 0,
     ) -> None:
         self._layout = ImageLayout.from_spec(preprocessing)
-        boxes, class_ids = visible(network_boxes(frames, self._layout), frames.class_ids, self._layout)
+        boxes, class_ids = visible(
+            network_boxes(frames.boxes, frames.object_sizes, self._layout), frames.class_ids, self._layout
+        )
         self._frames = replace(frames, boxes=boxes, class_ids=class_ids)
         self._images = FrameImages(frames, self._layout, cache_bytes=cache_bytes)
         self._batch_size = batch_size
@@ -105,12 +107,15 @@ class FrameImages:
         return pixels
 
 
-def network_boxes(frames: FrameTable, layout: ImageLayout, *, whole: bool = False) -> NDArray[np.float32]:
-    """The boxes of all frames, [M, 4], in pixels of the network input, reaching beyond it; whole: of the canvas."""
-    resized = [layout.resized((width, height)) for width, height in frames.sizes.tolist()]
-    factors = np.tile(np.array(resized, np.float32).reshape(-1, 2) / frames.sizes, 2).astype(np.float32)
-    shift = np.tile(np.array((0, 0) if whole else layout.crop, np.float32), 2)
-    moved: NDArray[np.float32] = frames.boxes * np.repeat(factors, np.diff(frames.row_splits), axis=0) - shift
+def network_boxes(
+    boxes: NDArray[np.float32], sizes: NDArray[np.int32], layout: ImageLayout, *, whole: bool = False
+) -> NDArray[np.float32]:
+    """Boxes [M, 4] in images of `sizes` [M, 2] -> in the network input, reaching beyond it; whole: in the canvas."""
+    different, rows = np.unique(sizes, axis=0, return_inverse=True)
+    resized = [layout.resized((width, height)) for width, height in different.tolist()]
+    factors = np.tile(np.array(resized, np.float32).reshape(-1, 2) / different, 2).astype(np.float32)
+    shift = np.array((0, 0, 0, 0) if whole else layout.crop * 2, np.float32)
+    moved: NDArray[np.float32] = boxes * factors[rows.reshape(-1)] - shift
     return moved
 
 

@@ -80,6 +80,11 @@ class FrameTable:
         )
 
     @property
+    def object_sizes(self) -> NDArray[np.int32]:
+        """[M, 2] width and height, in pixels, of the image that each object is in."""
+        return np.repeat(self.sizes, np.diff(self.row_splits), axis=0)
+
+    @property
     def max_objects(self) -> int:
         """The largest number of objects in one frame."""
         return int(np.diff(self.row_splits).max(initial=0))

@@ -99,7 +99,7 @@ def _loader(
     `whole`: the image before its window is cut out, and boxes relative to that.
     """
     images = FrameImages(frames, layout, whole=whole, cache_bytes=cache_bytes)
-    boxes = tf.constant(network_boxes(frames, layout, whole=whole))
+    boxes = tf.constant(network_boxes(frames.boxes, frames.object_sizes, layout, whole=whole))
     class_ids, splits = tf.constant(frames.class_ids), tf.constant(frames.row_splits)
 
     def load(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
