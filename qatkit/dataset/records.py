@@ -45,45 +45,28 @@ def read_records(path: Path) -> Records:
 
     Raises DataError when the file is no TFRecord file, is damaged, or lacks TAO's keys.
     """
-    frames = []
+    found = []
     for number, data in enumerate(read_record_file(path)):
         try:
-            frames.append(_frame(data))
+            found.append(_record(data))
         except ValueError as error:
             raise DataError(f"{path}: record {number} does not describe an image with boxes: {error}") from None
-    return Records(
-        ids=tuple(frame.id for frame in frames),
-        sizes=np.array([frame.size for frame in frames], np.int32).reshape(-1, 2),
-        counts=np.array([len(frame.names) for frame in frames], np.int64),
-        boxes=np.concatenate([np.empty((0, 4), np.float32), *(frame.boxes for frame in frames)]),
-        class_names=tuple(name for frame in frames for name in frame.names),
-    )
+    return concatenate(found)
 
 
 def concatenate(parts: Sequence[Records]) -> Records:
     """The records of all `parts`, one after the other."""
-    empty = np.zeros
     return Records(
         ids=tuple(frame for part in parts for frame in part.ids),
-        sizes=np.concatenate([empty((0, 2), np.int32), *(part.sizes for part in parts)]),
-        counts=np.concatenate([empty(0, np.int64), *(part.counts for part in parts)]),
-        boxes=np.concatenate([empty((0, 4), np.float32), *(part.boxes for part in parts)]),
+        sizes=np.concatenate([np.empty((0, 2), np.int32), *(part.sizes for part in parts)]),
+        counts=np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
+        boxes=np.concatenate([np.empty((0, 4), np.float32), *(part.boxes for part in parts)]),
         class_names=tuple(name for part in parts for name in part.class_names),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """One record: width and height in pixels, boxes float32 [n, 4], n class names."""
-
-    id: str
-    size: tuple[int, int]
-    boxes: NDArray[np.float32]
-    names: list[str]
-
-
-def _frame(data: bytes) -> _Frame:
-    """Raises ValueError, whose message says what is wrong."""
+def _record(data: bytes) -> Records:
+    """One record. Raises ValueError, whose message says what is wrong."""
     features = parse_example(data, _KINDS)
     frame = _text(_single(features, "frame/id"), "frame/id")
     names = [_text(name, "target/object_class") for name in _values(features, "target/object_class")]
@@ -94,7 +77,8 @@ def _frame(data: bytes) -> _Frame:
     boxes = np.stack(columns, axis=1) if names else np.empty((0, 4), np.float32)
     if not np.isfinite(boxes).all():
         raise ValueError(f"{frame!r} has a coordinate that is no number")
-    return _Frame(frame, (_pixels(features, "frame/width"), _pixels(features, "frame/height")), boxes, names)
+    size = np.array([[_pixels(features, "frame/width"), _pixels(features, "frame/height")]], np.int32)
+    return Records((frame,), size, np.array([len(names)]), boxes, tuple(names))
 
 
 def _values(features: dict[str, Feature], key: str) -> Any:
