@@ -12,9 +12,10 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,30 +172,18 @@ def map_ahead(load: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterato
                 future.cancel()
 
 
-class _opened:  # noqa: N801 - used as a function
-    """`with _opened(path) as image`: Pillow's errors become DataError naming the file."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._path = path
-
-    def __enter__(self) -> Image.Image:
-        try:
-            self._image = Image.open(self._path)
-        except _PILLOW_ERRORS as error:
-            raise self._explained(error) from error
-        return self._image
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._image.close()
-        if isinstance(error, _PILLOW_ERRORS):
-            raise self._explained(error) from error
-
-    def _explained(self, error: BaseException) -> DataError:
-        if isinstance(error, FileNotFoundError):
-            return DataError(f"{self._path}: no such image file")
-        if isinstance(error, UnidentifiedImageError):
-            return DataError(f"{self._path}: not an image that can be read")
-        return DataError(f"{self._path}: damaged image: {error}")
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """The image in a file; Pillow's errors, also while it is used, become DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image file") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not an image that can be read") from error
+    except _PILLOW_ERRORS as error:
+        raise DataError(f"{path}: damaged image: {error}") from error
 
 
 def _decoded(image: Image.Image, channels: int) -> Image.Image:
