@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
 from qatkit.console import info, track, warn
 from qatkit.dataset.frames import Split, load_frames
 from qatkit.dataset.images import ImageLayout, image_files, load_pixels, map_ahead, to_float
-from qatkit.dataset.tensorfile import TensorFile, open_tensorfile, write_tensorfile
+from qatkit.dataset.tensorfile import Images, TensorFile, open_tensorfile, write_tensorfile
+from qatkit.detectnet import fit
 from qatkit.errors import DataError, UsageError
 from qatkit.files import sha256
 from qatkit.model.file import Model
@@ -25,118 +26,90 @@ from qatkit.spec import Experiment, class_names
 _SEED = 42  # where no spec has one
 _IMAGES_AHEAD = 4  # decoded before they are asked for
 
-Images = NDArray[np.float32]
 
-
-class CalibrationImages(Protocol):
+@dataclass(frozen=True)
+class CalibrationImages(ABC):
     """Iterating gives the first batch, [batch_size, H, W, C] in 0..1, and then one image at a time.
 
     So memory does not grow with their number; which images are the first batch matters (`export.calibrate`).
+
+    paths: the files that hold them. layout: how a file became a network input, None where they were stored as such.
+    source: where they are from, for a reader. seed: what drew them, None where they were taken in order.
+    batch_size: how many TensorRT would be given at once.
     """
 
-    @property
-    def batch_size(self) -> int:
-        """How many TensorRT would be given at once."""
+    paths: tuple[str, ...]
+    layout: ImageLayout | None
+    source: str
+    seed: int | None
+    batch_size: int
 
-    @property
-    def source(self) -> str:
-        """Where they are from, for a reader."""
-
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Images]: ...
+    @abstractmethod
+    def _each(self) -> Iterator[Images]:
+        """One image after the other, [1, H, W, C]."""
+
+    def __iter__(self) -> Iterator[Images]:
+        images = track(self._each(), "Calibration", len(self))
+        yield np.concatenate(list(islice(images, self.batch_size)))
+        yield from images
 
     def first(self, count: int) -> Images:
         """The first images, [count, H, W, C], or all if there are fewer."""
+        return np.concatenate(list(islice(self._each(), count)))
 
     def record(self) -> dict[str, Any]:
         """What it takes to find them again, for a JSON file.
 
-        source; seed that drew them, None where they were taken in order; images: their number; batch_size; layout:
-        how a file became a network input, None where they were stored as such; files: in order, path and sha256 of
-        each.
+        The fields, but for `files`, path and sha256 of each, in place of `paths`; and `images`, their number.
         """
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "images": len(self),
+            "batch_size": self.batch_size,
+            "layout": None if self.layout is None else asdict(self.layout),
+            "files": [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in self.paths],
+        }
 
 
 @dataclass(frozen=True)
-class ImageFiles:
-    """Image files of `source`, chosen by `seed`; `layout` says how they become network inputs."""
+class ImageFiles(CalibrationImages):
+    """Image files, one image in each."""
 
-    paths: tuple[str, ...]
     layout: ImageLayout
-    source: str
-    seed: int
-    batch_size: int = CALIBRATION_BATCH_SIZE
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[Images]:
-        images = map_ahead(self._load, self.paths, _IMAGES_AHEAD)
-        return _first_together(track(images, "Calibration", len(self.paths)), self.batch_size)
-
-    def first(self, count: int) -> Images:
-        return np.concatenate([self._load(path) for path in self.paths[:count]])
-
-    def record(self) -> dict[str, Any]:
-        return _record(self, self.seed, asdict(self.layout), self.paths)
-
     def batches(self, size: int) -> Iterator[Images]:
         """Batches [size, H, W, C]; images that do not fill one are left out."""
-        for start in range(0, len(self) - size + 1, size):
-            yield np.concatenate([self._load(path) for path in self.paths[start : start + size]])
+        images = self._each()
+        for _ in range(len(self) // size):
+            yield np.concatenate(list(islice(images, size)))
 
-    def _load(self, path: str) -> Images:
-        return to_float(load_pixels(path, self.layout))[None]
+    def _each(self) -> Iterator[Images]:
+        return map_ahead(lambda path: to_float(load_pixels(path, self.layout))[None], self.paths, _IMAGES_AHEAD)
 
 
 @dataclass(frozen=True)
-class StoredImages:
-    """The first `count` images of a TensorFile, in batches of `batch_size`."""
+class StoredImages(CalibrationImages):
+    """The first `count` images of a TensorFile."""
 
     file: TensorFile
     count: int
-    batch_size: int
-
-    @property
-    def source(self) -> str:
-        return str(self.file.path)
 
     def __len__(self) -> int:
-        return min(self.count, len(self.file))
+        return self.count
 
-    def __iter__(self) -> Iterator[Images]:
-        images = track(islice(self.file, self.count), "Calibration", len(self))
-        return _first_together(iter(images), self.batch_size)
-
-    def first(self, count: int) -> Images:
-        return np.concatenate(list(islice(self.file, min(count, self.count))))
-
-    def record(self) -> dict[str, Any]:
-        return _record(self, None, None, [self.source])
-
-
-def _first_together(images: Iterator[Images], count: int) -> Iterator[Images]:
-    """The first `count` images in one array, then the others one by one."""
-    yield np.concatenate(list(islice(images, count)))
-    yield from images
-
-
-def _record(
-    images: CalibrationImages, seed: int | None, layout: dict[str, Any] | None, paths: Sequence[str]
-) -> dict[str, Any]:
-    files = [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in paths]
-    numbers = {"seed": seed, "images": len(images), "batch_size": images.batch_size}
-    return {"source": images.source, **numbers, "layout": layout, "files": files}
+    def _each(self) -> Iterator[Images]:
+        return islice(self.file, self.count)
 
 
 def choose_images(
-    files: Sequence[str],
-    count: int,
-    seed: int,
-    layout: ImageLayout,
-    source: str,
-    batch_size: int = CALIBRATION_BATCH_SIZE,
+    files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int
 ) -> ImageFiles:
     """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
 
@@ -178,9 +151,10 @@ def images_from_tensorfile(
     """
     file = open_tensorfile(path)
     if file.image_shape != model.graph.input.shape:
-        found, wanted = _size(file.image_shape), _size(model.graph.input.shape)
+        found, wanted = fit.size(file.image_shape), fit.size(model.graph.input.shape)
         raise UsageError(f"{path}: its images are {found}, the model takes {wanted}")
-    return StoredImages(file, count, min(batch_size, file.batch_sizes[0]))
+    size, count = min(batch_size, file.batch_sizes[0]), min(count, len(file))
+    return StoredImages((str(path),), None, str(path), None, size, file, count)
 
 
 def calibration_images(
@@ -242,7 +216,3 @@ def _write(path: Path, images: ImageFiles, batch_size: int) -> None:
     size = min(batch_size, len(images))
     count = write_tensorfile(path, track(images.batches(size), "Tensor file", len(images) // size))
     info(f"written: {path} ({count} batches of {size} images, {path.stat().st_size / 1e6:.2f} MB)")
-
-
-def _size(shape: tuple[int, int, int]) -> str:
-    return f"{shape[1]}x{shape[0]}x{shape[2]}"

@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> ImageFiles:
     files = [
         write_image(tmp_path / "images" / f"{number}.png", noise(WIDTH, HEIGHT, seed=number)) for number in (1, 2)
     ]
-    return choose_images([str(path) for path in files], 2, 5, ImageLayout(WIDTH, HEIGHT), "a folder")
+    return choose_images([str(path) for path in files], 2, 5, ImageLayout(WIDTH, HEIGHT), "a folder", 16)
 
 
 @pytest.mark.parametrize(
