@@ -14,31 +14,9 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from qatkit.graph import nodes
 from qatkit.graph.graph import Graph
-from qatkit.graph.nodes import (
-    CONVOLUTIONS,
-    Add,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    Conv2D,
-    DepthwiseConv2D,
-    GlobalAvgPool,
-    Input,
-    Join,
-    LeakyRelu,
-    MaxPool,
-    Multiply,
-    Node,
-    Pad,
-    Padding,
-    Relu,
-    Relu6,
-    Shape,
-    Sigmoid,
-    Swish,
-    Upsample,
-)
+from qatkit.graph.nodes import Node, Padding, Shape
 
 layers = tf_keras.layers
 
@@ -90,7 +68,7 @@ def to_keras(
     built: dict[str, tf_keras.layers.Layer] = {}
     variables: dict[str, tf.Variable] = {}
     for node in graph.nodes:
-        if isinstance(node, Input):
+        if isinstance(node, nodes.Input):
             tensors[node.name] = source = tf_keras.Input(node.shape, name=node.name)
             if wrap_input is not None:
                 built[node.name] = layer = wrap_input(node, None)
@@ -99,7 +77,7 @@ def to_keras(
         node_policy = "float32" if node.name in graph.heads else policy
         inputs = [_padded(node, graph, tensors[name], node_policy) for name in node.inputs]
         layer = _layer(node, graph.input_shapes(node), node_policy)
-        merging = isinstance(node, Join)  # Keras wants a list there, also of a single tensor
+        merging = isinstance(node, nodes.Join)  # Keras wants a list there, also of a single tensor
         layer.build([tensor.shape for tensor in inputs] if merging else inputs[0].shape)
         variables.update(_variables(node, layer))
         built[node.name] = layer = wrap(node, layer) if wrap is not None else layer
@@ -125,10 +103,10 @@ def _padded(node: Node, graph: Graph, tensor: Any, policy: str) -> Any:
 def _keras_padding(node: Node, inputs: list[Shape]) -> str:
     """ "valid", "same", or "explicit" where neither gives the node's padding (stride 2 on an even size)."""
     padding: Padding | None = getattr(node, "padding", None)
-    if padding is None or isinstance(node, Pad) or padding == (0, 0, 0, 0):
+    if padding is None or isinstance(node, nodes.Pad) or padding == (0, 0, 0, 0):
         return "valid"
     # TensorFlow's "same" pads a pooling window with nothing that counts; TAO pads with zeros that do.
-    if isinstance(node, (MaxPool, AvgPool)):
+    if isinstance(node, (nodes.MaxPool, nodes.AvgPool)):
         return "explicit"
     return "same" if padding == _same_padding(node, inputs[0]) else "explicit"
 
@@ -144,7 +122,7 @@ def _same_padding(node: Any, shape: Shape) -> Padding:
 
 def _layer(node: Node, inputs: list[Shape], policy: str) -> tf_keras.layers.Layer:
     common: _Options = {"name": _keras_name(node.name), "dtype": policy}
-    if isinstance(node, CONVOLUTIONS):
+    if isinstance(node, nodes.CONVOLUTIONS):
         common["padding"] = "same" if _keras_padding(node, inputs) == "same" else "valid"
         common |= {"strides": node.strides, "dilation_rate": node.dilation, "use_bias": node.use_bias}
     return _LAYERS[type(node)](node, common)
@@ -152,26 +130,26 @@ def _layer(node: Node, inputs: list[Shape], policy: str) -> tf_keras.layers.Laye
 
 _Options = dict[str, Any]
 _LAYERS: dict[type[Node], Callable[[Any, _Options], tf_keras.layers.Layer]] = {
-    Conv2D: lambda node, options: layers.Conv2D(node.filters, node.kernel_size, **options),
-    DepthwiseConv2D: lambda node, options: layers.DepthwiseConv2D(node.kernel_size, **options),
+    nodes.Conv2D: lambda node, options: layers.Conv2D(node.filters, node.kernel_size, **options),
+    nodes.DepthwiseConv2D: lambda node, options: layers.DepthwiseConv2D(node.kernel_size, **options),
     # Not trainable: Keras then uses and keeps the statistics, whatever the phase. Gamma and beta learn nevertheless,
     # because `Stepper` chooses what is trained by itself.
-    BatchNorm: lambda node, options: layers.BatchNormalization(
+    nodes.BatchNorm: lambda node, options: layers.BatchNormalization(
         momentum=node.momentum, epsilon=node.epsilon, trainable=not node.frozen, **options
     ),
-    MaxPool: lambda node, options: layers.MaxPooling2D(node.kernel_size, node.strides, **options),
-    AvgPool: lambda node, options: layers.AveragePooling2D(node.kernel_size, node.strides, **options),
-    GlobalAvgPool: lambda node, options: layers.GlobalAveragePooling2D(keepdims=True, **options),
-    Pad: lambda node, options: layers.ZeroPadding2D(_keras_pads(node.padding), **options),
-    Upsample: lambda node, options: layers.UpSampling2D(node.factors, **options),
-    Add: lambda node, options: layers.Add(**options),
-    Multiply: lambda node, options: layers.Multiply(**options),
-    Concat: lambda node, options: layers.Concatenate(**options),
-    Relu: lambda node, options: layers.ReLU(**options),
-    Relu6: lambda node, options: layers.ReLU(max_value=6.0, **options),
-    LeakyRelu: lambda node, options: layers.LeakyReLU(node.alpha, **options),
-    Swish: lambda node, options: layers.Activation("swish", **options),
-    Sigmoid: lambda node, options: layers.Activation("sigmoid", **options),
+    nodes.MaxPool: lambda node, options: layers.MaxPooling2D(node.kernel_size, node.strides, **options),
+    nodes.AvgPool: lambda node, options: layers.AveragePooling2D(node.kernel_size, node.strides, **options),
+    nodes.GlobalAvgPool: lambda node, options: layers.GlobalAveragePooling2D(keepdims=True, **options),
+    nodes.Pad: lambda node, options: layers.ZeroPadding2D(_keras_pads(node.padding), **options),
+    nodes.Upsample: lambda node, options: layers.UpSampling2D(node.factors, **options),
+    nodes.Add: lambda node, options: layers.Add(**options),
+    nodes.Multiply: lambda node, options: layers.Multiply(**options),
+    nodes.Concat: lambda node, options: layers.Concatenate(**options),
+    nodes.Relu: lambda node, options: layers.ReLU(**options),
+    nodes.Relu6: lambda node, options: layers.ReLU(max_value=6.0, **options),
+    nodes.LeakyRelu: lambda node, options: layers.LeakyReLU(node.alpha, **options),
+    nodes.Swish: lambda node, options: layers.Activation("swish", **options),
+    nodes.Sigmoid: lambda node, options: layers.Activation("sigmoid", **options),
 }
 
 
@@ -182,6 +160,6 @@ def _keras_pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _variables(node: Node, layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
     keras_names = {"mean": "moving_mean", "variance": "moving_variance"}
-    if isinstance(node, DepthwiseConv2D):
+    if isinstance(node, nodes.DepthwiseConv2D):
         keras_names["kernel"] = "depthwise_kernel"
     return {f"{node.name}/{part}": getattr(layer, keras_names.get(part, part)) for part in node.parts}
