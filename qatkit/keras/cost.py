@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qatkit.keras.rasterizer import Targets
 from qatkit.spec import CostFunctionConfig
 
 OBJECTIVES = ("cov", "bbox")
@@ -56,24 +57,21 @@ def component_costs(
     config: CostConfig,
     cov: tf.Tensor,
     bbox: tf.Tensor,
-    target_cov: tf.Tensor,
-    target_bbox: tf.Tensor,
-    cov_norm: tf.Tensor,
-    frame_weight: tf.Tensor | None = None,
+    targets: Targets,
+    frame_weight: tf.Tensor,
 ) -> tf.Tensor:
     """Mean cost [C, 2] (cov, bbox) of each class over the batch and the grid, without objective weights.
 
     frame_weight: [B], multiplies every term of a frame.
     """
-    weight = tf.ones(tf.shape(cov)[0]) if frame_weight is None else frame_weight
-    weight = weight[:, None, None, None]
+    weight = frame_weight[:, None, None, None]
     foreground = tf.constant(config.foreground_weights)
-    cell_weight = tf.where(target_cov > 0.5, foreground, 1.0 - foreground)
+    cell_weight = tf.where(targets.cov > 0.5, foreground, 1.0 - foreground)
     # (1 + epsilon) - cov, in this order: where cov is exactly 1, float32 gives TAO's cost and gradient only so.
     log_background = tf.math.log((1.0 + _EPSILON) - cov)
-    cross_entropy = -(target_cov * tf.math.log(cov + _EPSILON) + (1.0 - target_cov) * log_background)
+    cross_entropy = -(targets.cov * tf.math.log(cov + _EPSILON) + (1.0 - targets.cov) * log_background)
     cov_cost = tf.reduce_mean(weight * cell_weight * cross_entropy, axis=[0, 1, 2])
-    per_box = tf.abs(bbox - target_bbox) * tf.repeat(cov_norm, 4, axis=-1)
+    per_box = tf.abs(bbox - targets.bbox) * tf.repeat(targets.cov_norm, 4, axis=-1)
     per_class = tf.reshape(tf.reduce_mean(weight * per_box, axis=[0, 1, 2]), [-1, 4])
     return tf.stack([cov_cost, tf.reduce_mean(per_class, axis=1)], axis=1)
 

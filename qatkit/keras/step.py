@@ -115,12 +115,11 @@ class Stepper:
     def _components(
         self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor, targets: Targets
     ) -> tf.Tensor:
-        return component_costs(
-            self.cost_config, cov, bbox, targets.cov, targets.bbox, targets.cov_norm, batch["weight"]
-        )
+        return component_costs(self.cost_config, cov, bbox, targets, batch["weight"])
 
-    def _taught(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor, labelled: Targets) -> tf.Tensor:
-        """The mean costs [C, 2] with the teacher's outputs as targets, mixed with those of the labels."""
+    def _taught(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
+        """The mean costs [C, 2]; with a teacher, those of the labels mixed with those of its outputs as targets."""
+        labelled = self._labelled(batch)
         components = self._components(batch, cov, bbox, labelled)
         if self._teacher is None:
             return components
@@ -135,7 +134,7 @@ class Stepper:
     def _replica(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             bbox, cov = self.network.model(batch["image"], training=moving)
-            components = self._taught(batch, cov, bbox, self._labelled(batch))
+            components = self._taught(batch, cov, bbox)
             loss = self._weighted(components) + self._regularization()
         gradients = tape.gradient(loss, self._trained)
         # The gradients of all replicas are averaged, as TAO does; Keras itself would add them up.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from qatkit.keras.cost import OBJECTIVES, CostConfig, component_costs, task_cost, updated_objective_weights
+from qatkit.keras.rasterizer import Targets
 from qatkit.spec import CostFunctionConfig
 from tests.support import golden_data
 
@@ -38,6 +39,12 @@ def nhwc(case: dict[str, Any], pattern: str) -> NDArray[np.float32]:
     return np.concatenate(arrays, axis=1).transpose(0, 2, 3, 1)
 
 
+def targets_of(case: dict[str, Any]) -> tuple[Targets, NDArray[np.float32]]:
+    """The targets of a case, and the weight 1 of each frame."""
+    targets = Targets(*(nhwc(case, f"target_{{}}_{name}") for name in Targets._fields))
+    return targets, np.ones(len(targets.cov), np.float32)
+
+
 def per_class(case: dict[str, Any], values: dict[str, dict[str, float]]) -> NDArray[np.float32]:
     rows = [[values[target["name"]][objective] for objective in OBJECTIVES] for target in case["target_classes"]]
     return np.asarray(rows, np.float32)
@@ -52,9 +59,7 @@ def test_costs_and_weights_over_a_run(case: dict[str, Any]) -> None:
             config,
             nhwc(case, f"pred_cov_step{number}_{{}}"),
             nhwc(case, f"pred_bbox_step{number}_{{}}"),
-            nhwc(case, "target_{}_cov"),
-            nhwc(case, "target_{}_bbox"),
-            nhwc(case, "target_{}_cov_norm"),
+            *targets_of(case),
         ).numpy()
         np.testing.assert_allclose(components, per_class(case, step["component_costs"]), rtol=1e-5)
         np.testing.assert_allclose(weights, per_class(case, step["objective_weights_used"]), rtol=1e-5)
@@ -74,8 +79,7 @@ def test_gradients(case: dict[str, Any]) -> None:
     bbox = tf.constant(nhwc(case, "pred_bbox_step0_{}"))
     with tf.GradientTape() as tape:
         tape.watch([cov, bbox])
-        targets = [nhwc(case, f"target_{{}}_{name}") for name in ("cov", "bbox", "cov_norm")]
-        cost = task_cost(config, component_costs(config, cov, bbox, *targets), config.initial_weights)
+        cost = task_cost(config, component_costs(config, cov, bbox, *targets_of(case)), config.initial_weights)
     for found, name in zip(tape.gradient(cost, [cov, bbox]), ("cov", "bbox")):
         expected = nhwc(case, f"grad_{name}_step0_{{}}")
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
@@ -107,7 +111,9 @@ def one_class(**changes: float) -> CostConfig:
 def test_coverage_cost_by_hand(target: float, prediction: float, cost: float) -> None:
     cell = np.ones((1, 1, 1, 1), np.float32)
     sides = np.zeros((1, 1, 1, 4), np.float32)
-    components = component_costs(one_class(), cell * prediction, sides, cell * target, sides, cell)
+    components = component_costs(
+        one_class(), cell * prediction, sides, Targets(cell * target, sides, cell), np.ones(1, np.float32)
+    )
     assert components.numpy()[0, 0] == pytest.approx(cost, rel=1e-4)
 
 
@@ -115,7 +121,7 @@ def test_frame_weight_multiplies_both_costs() -> None:
     cov, bbox = np.full((2, 1, 1, 1), 0.5, np.float32), np.ones((2, 1, 1, 4), np.float32)
     target = np.zeros((2, 1, 1, 1), np.float32)
     norm = np.ones((2, 1, 1, 1), np.float32)
-    arguments = (one_class(), cov, bbox, target, 0 * bbox, norm)
+    arguments = (one_class(), cov, bbox, Targets(target, 0 * bbox, norm))
     once = component_costs(*arguments, tf.constant([1.0, 1.0])).numpy()
     np.testing.assert_allclose(component_costs(*arguments, tf.constant([2.0, 4.0])).numpy(), 3 * once, rtol=1e-6)
 
