@@ -4,7 +4,7 @@ One implementation serves validation, evaluation and inference. TAO has two, whi
 defects; `compat` brings either back, to compare numbers with it:
 
 - Both: `dbscan_min_samples` is cut to a whole number, at least 1, so that a cluster's core needs coverages that add
-  up to 1; NMS reports the confidence of another cell (see `_suppressed_by_tao`); sums are float32 (`tao_clustering`).
+  up to 1; NMS reports the confidence of another cell (see `_suppressed`); sums are float32 (`tao_clustering`).
 - "tao-evaluate": the two confidence thresholds of a spec are swapped; HYBRID is refused.
 - "tao-inference": IoU is regularized by 0.01 instead of 1e-5 square pixels; a DBSCAN detection needs more than the
   threshold, not as much; "mean_cov" is (mean - min) / (max - min) of the coverages, undefined for a single cell; NMS
@@ -223,22 +223,14 @@ def nms(boxes: Array, scores: Array, iou_threshold: float) -> NDArray[np.int64]:
 
 def _suppressed(boxes: Array, coverages: Array, params: ClusteringParams) -> Detections:
     if _RULES[params.compat].tao_defects:
-        return _suppressed_by_tao(boxes, coverages, params)
-    kept = nms(boxes, coverages, params.nms_iou_threshold)
-    confident = kept[coverages[kept] > params.nms_confidence_threshold]
-    return _cells_as_they_are(boxes, coverages, confident, coverages[confident])
-
-
-def _suppressed_by_tao(boxes: Array, coverages: Array, params: ClusteringParams) -> Detections:
-    """TAO's NMS sorts the scores in place, then reads them with the indices that the boxes had before."""
-    order, scores = tao_clustering.suppress(boxes, coverages, params.nms_iou_threshold)
-    kept = order[scores > params.nms_confidence_threshold]
-    return _cells_as_they_are(boxes, coverages, kept, scores[kept])
-
-
-def _cells_as_they_are(
-    boxes: Array, coverages: Array, kept: NDArray[np.int64], confidences: NDArray[np.floating]
-) -> Detections:
+        order, scores = tao_clustering.suppress(boxes, coverages, params.nms_iou_threshold)
+        kept = order[scores > params.nms_confidence_threshold]
+        # TAO's NMS sorts the scores in place, then reads them with the indices that the boxes had before.
+        confidences = scores[kept]
+    else:
+        order = nms(boxes, coverages, params.nms_iou_threshold)
+        kept = order[coverages[order] > params.nms_confidence_threshold]
+        confidences = coverages[kept]
     return Detections.of(boxes[kept], confidences, coverages[kept], np.ones(len(kept), np.int64))
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.detectnet.clustering import ClusteringParams, Compat, Detections, cluster
-from qatkit.detectnet.decode import decode
-from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.grid import Grid, decode
 from qatkit.errors import SpecError, UsageError
 from qatkit.spec import Experiment, Inference, class_names
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from qatkit.detectnet.decode import decode
-from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.grid import Grid, decode
 from qatkit.keras.augmentation import transform_boxes
 from tests.support import golden_data
 

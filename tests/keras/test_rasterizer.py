@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qatkit.detectnet.decode import decode
-from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.grid import Grid, decode
 from qatkit.errors import SpecError
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer, Targets
 from qatkit.spec import Experiment
