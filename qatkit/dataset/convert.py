@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from qatkit import console, files
 from qatkit.dataset import partition
 from qatkit.dataset.kitti import KittiObject
+from qatkit.dataset.records import Values, write_records
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.sources import CocoSource, KittiSource, LabelledFrame, Source
-from qatkit.dataset.tfrecord import Values, write_records
 from qatkit.errors import SpecError
 
 if TYPE_CHECKING:

@@ -1,18 +1,20 @@
-"""What training needs of TAO's record files, read without TensorFlow."""
+"""TAO's record files, without TensorFlow: written with all of their keys; read for what training needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.dataset.example import Feature, Kind, parse_example
-from qatkit.dataset.record_file import read_record_file
+from qatkit.dataset.example import Feature, Kind, parse_example, serialize_example
+from qatkit.dataset.record_file import read_record_file, write_record_file
 from qatkit.errors import DataError
+
+Values: TypeAlias = Sequence[str] | Sequence[int] | Sequence[float]
 
 _COORDINATES = tuple(f"target/coordinates_{name}" for name in ("x1", "y1", "x2", "y2"))
 _KINDS: dict[str, Kind] = {
@@ -22,6 +24,8 @@ _KINDS: dict[str, Kind] = {
     "target/object_class": "bytes",
     **dict.fromkeys(_COORDINATES, "float"),
 }
+_TEXT_KEYS = frozenset({"frame/id", "target/object_class", "point_cloud/id"})
+_INTEGER_KEYS = frozenset({"frame/height", "frame/width", "target/occlusion"})
 _LARGEST = np.iinfo(np.int32).max
 
 
@@ -110,3 +114,21 @@ def _text(value: bytes, key: str) -> str:
         return value.decode()
     except UnicodeDecodeError:
         raise ValueError(f"{key} is not UTF-8 text") from None
+
+
+def write_records(path: Path, records: Iterable[Mapping[str, Values]]) -> int:
+    """Write `records` to `path`, overwriting it; return how many there were.
+
+    Each record maps TAO's keys to values. The key decides how they are stored (bytes, int64 or float), because an
+    empty list cannot say. Raises EnvironmentProblem when the file system refuses.
+    """
+    examples = ({key: _to_feature(key, values) for key, values in record.items()} for record in records)
+    return write_record_file(path, map(serialize_example, examples))
+
+
+def _to_feature(key: str, values: Values) -> Feature:
+    if key in _TEXT_KEYS:
+        return Feature("bytes", [str(value).encode() for value in values])
+    if key in _INTEGER_KEYS:
+        return Feature("int64", np.asarray(values, np.int64))
+    return Feature("float", np.asarray(values, np.float32))

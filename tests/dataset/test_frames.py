@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qatkit.dataset.frames import FrameTable, load_frames, missing_images, record_files, scan_frames
-from qatkit.dataset.tfrecord import write_records
+from qatkit.dataset.records import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
 from tests.support.frames import noise, write_image

@@ -14,8 +14,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatkit.dataset.records import concatenate, read_records
-from qatkit.dataset.tfrecord import write_records
+from qatkit.dataset.records import concatenate, read_records, write_records
 from qatkit.errors import DataError
 from tests.support import golden_data
 

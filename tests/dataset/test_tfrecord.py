@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from qatkit.dataset.example import Feature, parse_example, serialize_example
-from qatkit.dataset.tfrecord import write_records
+from qatkit.dataset.records import write_records
 from qatkit.errors import EnvironmentProblem
 
 RECORD = {

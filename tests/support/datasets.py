@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qatkit.dataset.tfrecord import write_records
+from qatkit.dataset.records import write_records
 from tests.support.frames import noise, write_image
 from tests.support.specs import EXPERIMENT
 
