@@ -20,13 +20,13 @@ class KittiObject:
     """
 
     class_name: str
-    truncation: float
-    occlusion: int
-    observation_angle: float
     box: tuple[float, float, float, float]
-    dimensions: tuple[float, float, float]
-    location: tuple[float, float, float]
-    rotation_y: float
+    truncation: float = 0.0
+    occlusion: int = 0
+    observation_angle: float = 0.0
+    dimensions: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    location: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation_y: float = 0.0
     score: float | None = None
 
     @property

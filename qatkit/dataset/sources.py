@@ -179,16 +179,7 @@ class _CocoPart:
 
     def _object(self, row: dict[str, Any]) -> LabelledObject:
         x, y, width, height = (float(value) for value in row["bbox"])
-        label = KittiObject(
-            class_name=self.categories[row["category_id"]],
-            truncation=0.0,
-            occlusion=0,
-            observation_angle=0.0,
-            box=(x, y, x + width, y + height),
-            dimensions=(0.0, 0.0, 0.0),
-            location=(0.0, 0.0, 0.0),
-            rotation_y=0.0,
-        )
+        label = KittiObject(self.categories[row["category_id"]], (x, y, x + width, y + height))
         return LabelledObject(str(row["id"]), label)
 
     def frame(self, name: str) -> LabelledFrame:

@@ -8,7 +8,7 @@ from qatkit.dataset.kitti import KittiObject, parse_line, read_labels
 from qatkit.errors import DataError
 
 LINE = "Car 0.50 2 -1.57 10.5 20 30.25 40 1 2 3 4 5 6 7"
-CAR = KittiObject("Car", 0.5, 2, -1.57, (10.5, 20.0, 30.25, 40.0), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 7.0)
+CAR = KittiObject("Car", (10.5, 20.0, 30.25, 40.0), 0.5, 2, -1.57, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 7.0)
 
 
 @pytest.mark.parametrize(
