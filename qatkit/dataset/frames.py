@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -67,8 +67,8 @@ class FrameTable:
         counts = np.diff(self.row_splits)[chosen]
         splits = np.concatenate([[0], np.cumsum(counts)])
         rows = np.repeat(self.row_splits[chosen] - splits[:-1], counts) + np.arange(splits[-1])
-        return FrameTable(
-            classes=self.classes,
+        return replace(
+            self,
             image_paths=tuple(self.image_paths[frame] for frame in chosen),
             sizes=self.sizes[chosen],
             boxes=self.boxes[rows],
@@ -161,25 +161,15 @@ def _select(config: DatasetConfig, split: Split) -> list[tuple[DataSource, list[
     found = [(source, record_files(source.tfrecords_path)) for source in sources_of(config, split)]
     if config.WhichOneof("dataset_split_type") != "validation_fold":
         return found
-    fold, wanted = config.validation_fold, split == "validation"
-    chosen = [(source, [path for path in files if _of_fold(path, fold) == wanted]) for source, files in found]
+    part, wanted = f"fold-{config.validation_fold:03d}-of-", split == "validation"
+    chosen = [(source, [path for path in files if (part in path.name) == wanted]) for source, files in found]
     if not any(files for _, files in chosen):
-        raise _no_fold(fold, split)
+        what = "is in no record file's name" if wanted else "takes all record files: none is left to train on"
+        raise DataError(
+            f"validation_fold: {config.validation_fold} {what} ({part}...)",
+            hint="dataset_convert with val_split 0 makes a single fold; validation_data_source names other files",
+        )
     return chosen
-
-
-def _no_fold(fold: int, split: Split) -> DataError:
-    what = (
-        "is in no record file's name" if split == "validation" else "takes all record files: none is left to train on"
-    )
-    return DataError(
-        f"validation_fold: {fold} {what} (fold-{fold:03d}-of-...)",
-        hint="dataset_convert with val_split 0 makes a single fold; validation_data_source names other files",
-    )
-
-
-def _of_fold(path: Path, fold: int) -> bool:
-    return f"fold-{fold:03d}-of-" in path.name
 
 
 def record_files(pattern: str) -> list[Path]:
