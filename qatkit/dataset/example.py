@@ -60,10 +60,10 @@ def _serialized(feature: Feature) -> bytes:
     values = feature.values
     if isinstance(values, list):
         content = b"".join(_field(_LIST, value) for value in values)
-    elif values.dtype == np.float32:
-        content = _field(_LIST, values.astype("<f4").tobytes()) if len(values) else b""
     else:
-        content = _field(_LIST, b"".join(map(_to_varint, values.tolist()))) if len(values) else b""
+        floats = values.dtype == np.float32
+        packed = values.astype("<f4").tobytes() if floats else b"".join(map(_to_varint, values.tolist()))
+        content = _field(_LIST, packed) if packed else b""
     return _field(_TAGS[feature.kind], content) if feature.kind else b""
 
 
@@ -104,10 +104,6 @@ def _feature(data: bytes) -> Feature:
     return Feature(kind, _LISTS[kind](b"".join(parts)))
 
 
-def _bytes_list(data: bytes) -> list[bytes]:
-    return list(_messages(data))
-
-
 def _float_list(data: bytes) -> NDArray[np.float32]:
     packed = _packed(data, _FLOAT)
     if len(packed) % 4:
@@ -124,13 +120,9 @@ def _int64_list(data: bytes) -> NDArray[np.int64]:
     return np.array(values, np.uint64).astype(np.int64)
 
 
-def _no_list(data: bytes) -> list[bytes]:
-    return []
-
-
 _LISTS: Mapping[Kind, Callable[[bytes], Values]] = {
-    "": _no_list,
-    "bytes": _bytes_list,
+    "": lambda data: [],
+    "bytes": lambda data: list(_messages(data)),
     "float": _float_list,
     "int64": _int64_list,
 }
