@@ -34,8 +34,7 @@ class FrameTable:
     image_paths: N file names. sizes: int32 [N, 2], width and height in pixels.
     boxes: float32 [M, 4], x1 y1 x2 y2 in pixels of the image file; those of frame i are
     boxes[row_splits[i] : row_splits[i + 1]]. class_ids: int32 [M], an index into `classes`.
-    source_classes: M names as the records have them. weights: float32 [N], multiplies a frame's loss.
-    sources: int32 [N], which data source a frame is from.
+    weights: float32 [N], multiplies a frame's loss. sources: int32 [N], which data source a frame is from.
     """
 
     classes: tuple[str, ...]
@@ -43,7 +42,6 @@ class FrameTable:
     sizes: NDArray[np.int32]
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int32]
-    source_classes: tuple[str, ...]
     row_splits: NDArray[np.int64]
     weights: NDArray[np.float32]
     sources: NDArray[np.int32]
@@ -73,7 +71,6 @@ class FrameTable:
             sizes=self.sizes[chosen],
             boxes=self.boxes[rows],
             class_ids=self.class_ids[rows],
-            source_classes=tuple(self.source_classes[row] for row in rows),
             row_splits=splits,
             weights=self.weights[chosen],
             sources=self.sources[chosen],
@@ -131,7 +128,6 @@ def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
         sizes=records.sizes,
         boxes=records.boxes[kept],
         class_ids=class_ids[kept],
-        source_classes=tuple(np.asarray(records.class_names, object)[kept]),
         row_splits=np.searchsorted(frame_of, np.arange(len(paths) + 1)),
         weights=weights[sources],
         sources=sources,

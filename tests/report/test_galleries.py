@@ -38,7 +38,6 @@ def frames(tmp_path: Path) -> FrameTable:
         sizes=np.full((count, 2), (64, 48), np.int32),
         boxes=np.arange(3 * 4, dtype=np.float32).reshape(3, 4),
         class_ids=np.zeros(3, np.int32),
-        source_classes=("car", "van", "bus"),
         row_splits=np.array([0, 1, 1, 1, 1, 3]),
         weights=np.ones(count, np.float32),
         sources=np.zeros(count, np.int32),

@@ -31,7 +31,6 @@ def frames(tmp_path: Path) -> FrameTable:
         sizes=np.full((3, 2), (240, 180), np.int32),
         boxes=np.full((3, 4), LABELLED, np.float32) * 2,
         class_ids=np.zeros(3, np.int32),
-        source_classes=("car",) * 3,
         row_splits=np.arange(4),
         weights=np.ones(3, np.float32),
         sources=np.zeros(3, np.int32),

@@ -52,7 +52,6 @@ def frame_table(
         sizes=np.tile(np.array([size], np.int32), (len(paths), 1)),
         boxes=np.array([box for _, box in flat], np.float32).reshape(-1, 4),
         class_ids=np.array([class_id for class_id, _ in flat], np.int32),
-        source_classes=tuple(classes[class_id] for class_id, _ in flat),
         row_splits=np.cumsum([0, *(len(items) for items in objects)]),
         weights=np.array(weights or [1.0] * len(paths), np.float32),
         sources=np.array(sources or [0] * len(paths), np.int32),
