@@ -25,10 +25,3 @@ def iou(
     union = areas(first, border) + areas(second, border) - intersection + regularizer
     overlap: NDArray[np.floating] = intersection / np.maximum(union, np.finfo(np.float32).tiny)
     return overlap
-
-
-def pairwise_iou(
-    first: NDArray[np.floating], second: NDArray[np.floating], *, border: float = 0.0, regularizer: float = 0.0
-) -> NDArray[np.floating]:
-    """[n, m] overlap of every box of [n, 4] with every box of [m, 4]; parameters as of `iou`."""
-    return iou(first[:, None], second[None], border=border, regularizer=regularizer)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.detectnet import tao_clustering
-from qatkit.detectnet.boxes import iou, pairwise_iou
+from qatkit.detectnet.boxes import iou
 from qatkit.detectnet.tao_clustering import Clusters
 from qatkit.errors import SpecError
 from qatkit.spec import ClusteringConfig
@@ -253,7 +253,7 @@ def _dbscan(boxes: Array, coverages: Array, params: ClusteringParams) -> NDArray
 
 def _distances(boxes: Array, regularizer: float) -> Array:
     """[n, n] of 1 - IoU; some rows at a time, because early in training thousands of cells take part."""
-    rows = [pairwise_iou(boxes[at : at + 64], boxes, regularizer=regularizer) for at in range(0, len(boxes), 64)]
+    rows = [iou(boxes[at : at + 64, None], boxes, regularizer=regularizer) for at in range(0, len(boxes), 64)]
     return 1 - np.concatenate(rows)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from qatkit.detectnet.boxes import iou, pairwise_iou
+from qatkit.detectnet.boxes import iou
 from tests.support import golden_data
 
 TOPIC = "07_evaluation"
@@ -22,7 +22,7 @@ boxes = st.tuples(corners, sizes).map(lambda parts: np.concatenate([parts[0], pa
 
 
 def test_no_boxes() -> None:
-    assert pairwise_iou(np.empty((0, 4)), np.ones((3, 4))).shape == (0, 3)
+    assert iou(np.empty((0, 1, 4)), np.ones((3, 4))).shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_regularizer_widens_the_union() -> None:
 
 @given(boxes, boxes)
 def test_iou_is_symmetric_and_at_most_one(first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
-    overlaps = pairwise_iou(first, second)
-    np.testing.assert_array_equal(overlaps, pairwise_iou(second, first).T)
+    overlaps = iou(first[:, None], second)
+    np.testing.assert_array_equal(overlaps, iou(second[:, None], first).T)
     assert ((overlaps >= 0) & (overlaps <= 1 + 1e-9)).all()
 
 
@@ -56,5 +56,5 @@ def test_iou_is_symmetric_and_at_most_one(first: NDArray[np.float64], second: ND
 @pytest.mark.parametrize("name, border", [("include", 1), ("half", 0), ("exclude", -1)])
 def test_golden(case: dict[str, Any], name: str, border: float) -> None:
     one, many = golden_data.array(TOPIC, case, "box"), golden_data.array(TOPIC, case, "boxes")
-    got = pairwise_iou(one[None].astype(np.float64), many.astype(np.float64), border=border)[0]
+    got = iou(one.astype(np.float64), many.astype(np.float64), border=border)
     np.testing.assert_allclose(got, golden_data.array(TOPIC, case, f"iou_{name}"), rtol=0, atol=1e-6)

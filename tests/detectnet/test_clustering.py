@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qatkit.detectnet.boxes import pairwise_iou
+from qatkit.detectnet.boxes import iou
 from qatkit.detectnet.clustering import Algorithm, ClusteringParams, Detections, cluster, nms
 from qatkit.errors import SpecError
 from qatkit.spec import ClusteringConfig
@@ -124,7 +124,7 @@ def test_nms_keeps_boxes_that_overlap_little(count: int, threshold: float, seed:
     boxes = np.concatenate([corners, corners + random.uniform(1, 80, (count, 2))], axis=1).astype(np.float32)
     scores = random.uniform(0, 1, count).astype(np.float32)
     kept = nms(boxes, scores, threshold)
-    overlaps = pairwise_iou(boxes[kept], boxes, border=1)
+    overlaps = iou(boxes[kept, None], boxes, border=1)
     among_kept = overlaps[:, kept]
     assert (among_kept[~np.eye(len(kept), dtype=bool)] <= threshold).all()
     assert (np.diff(scores[kept]) <= 0).all()

@@ -24,7 +24,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from qatkit.detectnet.boxes import pairwise_iou
+from qatkit.detectnet.boxes import iou
 from qatkit.detectnet.clustering import Algorithm, ClusteringParams, Detections
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.postprocess import detect
@@ -246,7 +246,7 @@ def agree(found: Outputs, expected: Outputs) -> bool:
 
 def matched(found: Detections, expected: Detections) -> int:
     """How many detections have a counterpart of nearly the same place and confidence; each can be one's only."""
-    near = pairwise_iou(found.boxes, expected.boxes) > 0.95
+    near = iou(found.boxes[:, None], expected.boxes) > 0.95
     near &= np.abs(found.confidences[:, None] - expected.confidences) < 0.01
     return min(near.any(axis=0).sum(), near.any(axis=1).sum())
 
