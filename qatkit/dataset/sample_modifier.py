@@ -28,29 +28,23 @@ class SampleModifier:
         self._limit = config.max_training_samples // max(training_folds, 1) or None
         self._written: Counter[int] = Counter()
         self._dominant = set(config.dominant_target_classes)
-        self._check()
+        unknown = {*self._dominant, *config.filter_samples_containing_only} - set(self._mapping.values())
+        if unknown:
+            raise SpecError(
+                f"sample_modifier_config: {', '.join(sorted(unknown))} is no target of source_to_target_class_mapping"
+            )
 
     def copies(self, class_names: Iterable[str], fold: int) -> int:
         """How often to write a frame of `fold` with objects of these (source) classes: 0 leaves it out."""
         if fold == self._validation_fold:
             return 1
         counts = Counter(self._mapping[name] for name in class_names if name in self._mapping)
-        wanted = 0 if self._is_filtered(counts) else 1 + self._config.num_duplicates * self._is_rare(counts)
+        filtered = len(counts) == 1 and next(iter(counts)) in self._config.filter_samples_containing_only
+        wanted = 0 if filtered else 1 + self._config.num_duplicates * self._is_rare(counts)
         if self._limit is not None:
             wanted = min(wanted, self._limit - self._written[fold])
         self._written[fold] += wanted
         return wanted
-
-    def _check(self) -> None:
-        known = set(self._mapping.values())
-        unknown = {*self._dominant, *self._config.filter_samples_containing_only} - known
-        if unknown:
-            raise SpecError(
-                f"sample_modifier_config: {', '.join(sorted(unknown))} is no target of source_to_target_class_mapping"
-            )
-
-    def _is_filtered(self, counts: Counter[str]) -> bool:
-        return len(counts) == 1 and next(iter(counts)) in self._config.filter_samples_containing_only
 
     def _is_rare(self, counts: Counter[str]) -> bool:
         """Whether a rare class outweighs a dominant one by more than its ratio."""
