@@ -1,4 +1,4 @@
-"""From a float graph to a network ready for quantization-aware training."""
+"""The ranges with which quantization-aware training of a float graph starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from qatkit.choices import CALIBRATOR, CalibratorName
 from qatkit.graph.graph import Graph
-from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.keras.network import to_keras
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.calibration.collect import measure
@@ -43,14 +42,3 @@ def initial_ranges(
             del values
 
     return measure(run, images, choose)
-
-
-def start_qat(
-    graph: Graph,
-    plan: QuantizationPlan,
-    images: Iterable[NDArray[np.float32]],
-    ema_decay: float,
-    calibrator: CalibratorName = CALIBRATOR,
-) -> QuantizedKerasGraph:
-    """The fake-quantized network of `graph`, its ranges calibrated on `images`."""
-    return to_fake_quantized(graph, plan, initial_ranges(graph, plan, images, calibrator), ema_decay)

@@ -12,7 +12,7 @@ from qatkit.console import info, table, warn
 from qatkit.detectnet.labels import Labels
 from qatkit.keras.fake_quant import QuantizedKerasGraph, to_fake_quantized
 from qatkit.keras.network import KerasGraph, to_keras
-from qatkit.keras.qat import start_qat
+from qatkit.keras.qat import initial_ranges
 from qatkit.model.file import Model
 from qatkit.quantization.folding import snap_biases_to_grid
 from qatkit.quantization.placement import explain, place
@@ -38,11 +38,11 @@ def build_network(
         return to_keras(start.graph, policy="mixed_bfloat16" if precision == "mixed" else "float32")
     if start.plan is not None:
         info("The model has been trained with QAT before: its placement and ranges are kept.")
-        plan = start.plan
-        network = to_fake_quantized(start.graph, plan, start.ranges, options.ema_decay)
+        plan, ranges = start.plan, start.ranges
     else:
         plan = place(start.graph, options.placement, options.skip_layers)
-        network = start_qat(start.graph, plan, images, options.ema_decay, options.calibrator)
+        ranges = initial_ranges(start.graph, plan, images, options.calibrator)
+    network = to_fake_quantized(start.graph, plan, ranges, options.ema_decay)
     if options.verbose:
         table(["layer", "operations", "kernel", "output"], explain(start.graph, plan), title=plan.summary())
     return network

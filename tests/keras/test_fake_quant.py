@@ -17,7 +17,7 @@ from qatkit.errors import DataError, ModelError, UsageError
 from qatkit.graph import nodes as n
 from qatkit.graph.graph import Graph
 from qatkit.keras.fake_quant import ActivationQuantizer, QuantizedKerasGraph, to_fake_quantized
-from qatkit.keras.qat import initial_ranges, start_qat
+from qatkit.keras.qat import initial_ranges
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
 from qatkit.quantization.calibration.calibrators import CALIBRATORS
@@ -45,7 +45,10 @@ def images(count: int = 2, seed: int = 0) -> np.ndarray:
 
 
 def quantized(graph: Graph, plan: QuantizationPlan | None = None) -> QuantizedKerasGraph:
-    return start_qat(graph, plan or place(graph), [images(seed=seed) for seed in range(3)], DECAY)
+    plan = plan or place(graph)
+    return to_fake_quantized(
+        graph, plan, initial_ranges(graph, plan, [images(seed=seed) for seed in range(3)]), DECAY
+    )
 
 
 def kernel_in_use(built: QuantizedKerasGraph, name: str) -> np.ndarray:
@@ -136,7 +139,7 @@ def test_ranges_start_from_a_calibration(name: str) -> None:
     expected = measure(lambda some: (evaluate(graph, batch) for batch in some), batches, CALIBRATORS[name])
     for tensor, amax in found.items():
         assert amax == pytest.approx(expected[tensor], rel=0.02), tensor
-    assert start_qat(graph, plan, batches, DECAY, name).ranges() == pytest.approx(found)
+    assert to_fake_quantized(graph, plan, found, DECAY).ranges() == pytest.approx(found)
 
 
 def test_an_unknown_calibrator() -> None:
@@ -327,7 +330,7 @@ def test_an_image_that_only_float_layers_read_is_not_rounded() -> None:
     graph = residual(projection=True).graph()
     plan = place(graph, skip=("stem",))
     assert "input_1" not in plan.activations
-    built = start_qat(graph, plan, [images()], DECAY)
+    built = to_fake_quantized(graph, plan, initial_ranges(graph, plan, [images()]), DECAY)
     expected = evaluate(graph, images(), built.ranges(), plan.weights)["output_bbox"]
     error = np.abs(built.model(images(), training=False)[0] - expected)
     assert np.median(error) < 1e-5 * np.abs(expected).max()
