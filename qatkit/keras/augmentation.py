@@ -9,6 +9,8 @@ a rotated box is the bounding box of its four rotated corners, and boxes are cli
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -86,7 +88,7 @@ def random_spatial(
         flip(_happens(u[7], config.hflip_probability), _happens(u[8], config.vflip_probability), width, height),
         translation(*crop),
     ]
-    return _product(steps)
+    return reduce(operator.matmul, steps)
 
 
 def random_color(config: AugmentationConfig.ColorAugmentation, seed: Tensor) -> Tensor:
@@ -94,14 +96,15 @@ def random_color(config: AugmentationConfig.ColorAugmentation, seed: Tensor) -> 
     # Normal, cut at two standard deviations; a spec's maximum is that cut.
     n = tf.unstack(tf.random.stateless_truncated_normal([3], seed, alg="philox"))
     u = tf.random.stateless_uniform([], seed, alg="philox")
-    return _product(
+    return reduce(
+        operator.matmul,
         [
             contrast(n[0] * config.contrast_scale_max / 2, config.contrast_center),
             hue_saturation(
                 n[1] * np.deg2rad(config.hue_rotation_max) / 2, 1 + (2 * u - 1) * config.saturation_shift_max
             ),
             brightness(tf.fill([3], n[2] * config.color_shift_stddev)),
-        ]
+        ],
     )
 
 
@@ -173,13 +176,6 @@ def _color(linear: Tensor, offset: Tensor) -> Tensor:
     """[3, 3] and [3] -> [4, 4]."""
     rows = tf.concat([linear, tf.reshape(offset, [1, 3])], axis=0)
     return tf.concat([rows, tf.constant([[0.0], [0.0], [0.0], [1.0]])], axis=1)
-
-
-def _product(matrices: list[Tensor]) -> Tensor:
-    result = matrices[0]
-    for matrix in matrices[1:]:
-        result = result @ matrix
-    return result
 
 
 def _whole(u: Tensor, limit: float) -> Tensor:

@@ -67,12 +67,12 @@ class Ellipses(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Target maps, NHWC (without N for a single frame), float32; zero in cells that no box covers.
+    """Target maps, NHWC, float32; zero in cells that no box covers.
 
-    cov: [..., h, w, C] coverage, multiples of 1/16 in 0..1.
-    bbox: [..., h, w, 4C] distances from the cell's reference point to the left, top, right and bottom of the box, in
+    cov: [B, h, w, C] coverage, multiples of 1/16 in 0..1.
+    bbox: [B, h, w, 4C] distances from the cell's reference point to the left, top, right and bottom of the box, in
     units of grid.scale; channel 4 * class + side.
-    cov_norm: [..., h, w, C] coverage divided by the ellipse's area in cells: the weight of the bbox cost.
+    cov_norm: [B, h, w, C] coverage divided by the ellipse's area in cells: the weight of the bbox cost.
     """
 
     cov: tf.Tensor
@@ -112,16 +112,15 @@ class Rasterizer:
             shapes.append(CoverageShape.from_spec(config.target_class_config[target_class.name]))
         return cls(grid, shapes, config.deadzone_radius)
 
-    def targets(self, boxes: tf.Tensor, class_ids: tf.Tensor) -> Targets:
-        """The target maps of one frame: boxes [n, 4] in network-input pixels, class_ids [n] (-1 = padding)."""
-        return Targets(*(maps[0] for maps in self.batch_targets(boxes[None], class_ids[None])))
-
     def batch_targets(self, boxes: tf.Tensor, class_ids: tf.Tensor) -> Targets:
         """The target maps of a batch of frames: boxes [B, n, 4] in network-input pixels, class_ids [B, n].
 
         n may be unknown, or zero. Padding has class -1 and any coordinates.
         """
-        boxes, class_ids = self._in_drawing_order(tf.cast(boxes, tf.float32), tf.cast(class_ids, tf.int32))
+        # A box that ends lower in the image is nearer to the camera, so it is drawn later, over the others.
+        boxes, class_ids = tf.cast(boxes, tf.float32), tf.cast(class_ids, tf.int32)
+        order = tf.argsort(boxes[..., 3], axis=-1, stable=True)
+        boxes, class_ids = tf.gather(boxes, order, batch_dims=1), tf.gather(class_ids, order, batch_dims=1)
         ellipses = self.ellipses(boxes, class_ids)
         coverage, winner = self._composite(ellipses, class_ids)
         return self._fill(coverage, winner, boxes, ellipses.inv_area)
@@ -147,11 +146,6 @@ class Rasterizer:
 
     def _pitch(self, length: int) -> tf.Tensor:
         return tf.constant([self.grid.pitch_x, self.grid.pitch_y] * (length // 2), tf.float32)
-
-    def _in_drawing_order(self, boxes: tf.Tensor, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # A box that ends lower in the image is nearer to the camera, so it is drawn later, over the others.
-        order = tf.argsort(boxes[..., 3], axis=-1, stable=True)
-        return tf.gather(boxes, order, batch_dims=1), tf.gather(class_ids, order, batch_dims=1)
 
     def _composite(self, ellipses: Ellipses, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Draw box after box: coverage and the index of the box seen in each cell (n = none), both [B, h, w, C]."""

@@ -30,9 +30,14 @@ def rasterizer(classes: int = 1) -> Rasterizer:
     return Rasterizer(GRID, [CoverageShape(0.5, 0.5, 0.4, 0.4, 1.0)] * classes, deadzone_radius=0.67)
 
 
+def frame_targets(drawer: Rasterizer, boxes: tf.Tensor, class_ids: tf.Tensor) -> Targets:
+    """The target maps of one frame: boxes [n, 4], class_ids [n]."""
+    return Targets(*(maps[0] for maps in drawer.batch_targets(boxes[None], class_ids[None])))
+
+
 def draw(boxes: list[tuple[float, ...]], class_ids: list[int], classes: int = 1) -> Targets:
     coordinates = np.array(boxes, np.float32).reshape(-1, 4)
-    maps = rasterizer(classes).targets(coordinates, np.array(class_ids, np.int32))
+    maps = frame_targets(rasterizer(classes), coordinates, np.array(class_ids, np.int32))
     return Targets(*(values.numpy() for values in maps))
 
 
@@ -126,7 +131,7 @@ def test_inside_tf_data_with_an_unknown_number_of_boxes(count: int) -> None:
     drawer = rasterizer()
 
     def boxes_of(count: tf.Tensor) -> Targets:
-        return drawer.targets(tf.tile([BOX_A], [count, 1]), tf.zeros(count, tf.int32))
+        return frame_targets(drawer, tf.tile([BOX_A], [count, 1]), tf.zeros(count, tf.int32))
 
     (targets,) = list(tf.data.Dataset.from_tensors(count).map(boxes_of))
     assert targets.bbox.shape == (7, 10, 4)
@@ -208,7 +213,7 @@ def test_golden_targets(case: dict[str, Any]) -> None:
     drawer = golden_rasterizer(case)
     for frame in range(len(case["frame_source_classes"])):
         boxes = golden_data.array(TOPIC, case, f"frame{frame}_boxes")
-        targets = drawer.targets(boxes, golden_class_ids(case, frame))
+        targets = frame_targets(drawer, boxes, golden_class_ids(case, frame))
         for index, name in enumerate(case["target_class_names"]):
             maps = (
                 ("cov", targets.cov[..., index : index + 1]),
