@@ -15,10 +15,9 @@ from qatkit.graph.nodes import Conv2D
 from qatkit.keras.cost import CostConfig, component_costs, task_cost
 from qatkit.keras.network import KerasGraph
 from qatkit.keras.rasterizer import Rasterizer, Targets
-from qatkit.spec import TrainingConfig
+from qatkit.spec import RegularizerConfig, TrainingConfig
 
 _TRAINED_PARTS = ("kernel", "bias", "gamma", "beta")
-_NO_REGULARIZER, _L1 = 0, 1  # RegularizerConfig.RegularizationType
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,7 @@ class Stepper:
             learning_rate=0.0, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon, jit_compile=False
         )
         self.optimizer.build(self._trained)
-        self._moving = tf.function(lambda batch: self._distributed(batch, True))
-        self._still = tf.function(lambda batch: self._distributed(batch, False))
+        self._step = tf.function(self._distributed)  # one graph for each value of `moving`
         self._task_cost = tf.function(self._cost_of, reduce_retracing=True)  # the last batch may be smaller
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
@@ -96,7 +94,7 @@ class Stepper:
         quantization-aware training both are frozen while the weights settle on them.
         """
         self.optimizer.learning_rate.assign(learning_rate)
-        loss, components = (self._moving if moving else self._still)(batch)
+        loss, components = self._step(batch, moving)
         return StepResult(float(loss), components.numpy())
 
     def cost(self, batch: Mapping[str, Any], cov: tf.Tensor, bbox: tf.Tensor) -> float:
@@ -145,9 +143,9 @@ class Stepper:
 
     def _regularization(self) -> tf.Tensor:
         """weight * sum |v| or sum v^2 over kernels and biases of all convolutions, heads included."""
-        if self._regularizer.type == _NO_REGULARIZER or self._regularizer.weight == 0:
+        if self._regularizer.type == RegularizerConfig.NO_REG or self._regularizer.weight == 0:
             return tf.constant(0.0)
-        measure = tf.abs if self._regularizer.type == _L1 else tf.square
+        measure = tf.abs if self._regularizer.type == RegularizerConfig.L1 else tf.square
         return self._regularizer.weight * tf.add_n([tf.reduce_sum(measure(v)) for v in self._regularized])
 
     def state(self) -> dict[str, NDArray[Any]]:
