@@ -138,19 +138,14 @@ class _Writer:
     ) -> Iterator[dict[str, Values]]:
         """The records of `frames`; counts what is in them in `objects`."""
         for frame in frames:
-            labels = self._kept(frame)
+            labels = [item.label for item in frame.objects if item.label.is_drawable]
+            self.skipped |= {item.key: item.label.integer_box for item in frame.objects if not item.label.is_drawable}
             stored = [label.class_name.lower() for label in labels]
             self.class_map.update((label.class_name, name) for label, name in zip(labels, stored))
             copies = self._modifier.copies(stored, fold) if self._modifier else 1
             for _ in range(copies):
                 objects.update(stored)
                 yield to_record(frame, labels)
-
-    def _kept(self, frame: LabelledFrame) -> list[KittiObject]:
-        for item in frame.objects:
-            if not item.label.is_drawable:
-                self.skipped[item.key] = item.label.integer_box
-        return [item.label for item in frame.objects if item.label.is_drawable]
 
 
 def source_of(spec: DatasetExportConfig, generator: random.Random, *, tao_split: bool = False) -> Source:
