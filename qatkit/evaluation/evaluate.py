@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from qatkit.evaluation.matching import Criteria, FrameBoxes, match
 from qatkit.spec import Experiment, class_names
 
 Array = NDArray[np.float32]
-_Number = TypeVar("_Number", bound=np.generic)
 Predict = Callable[[Array], tuple[Array, Array]]
 Observe = Callable[[Mapping[int, Detections]], None]
 
@@ -116,32 +115,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
-        return {**asdict(self), "classes": [asdict(result) for result in self.classes], "fps": self.fps}
-
-
-@dataclass
-class _Tally:
-    """What was labelled and found of one class so far."""
-
-    truth_frames: list[NDArray[np.int64]] = field(default_factory=list)
-    truth_boxes: list[Array] = field(default_factory=list)
-    found_frames: list[NDArray[np.int64]] = field(default_factory=list)
-    found_boxes: list[Array] = field(default_factory=list)
-    confidences: list[Array] = field(default_factory=list)
-
-    def truths(self) -> FrameBoxes:
-        return FrameBoxes(_joined(self.truth_frames, np.int64), _joined(self.truth_boxes, np.float32, 4))
-
-    def found(self) -> tuple[FrameBoxes, Array]:
-        """The detections and their confidences, the most confident first."""
-        confidences = _joined(self.confidences, np.float32)
-        order = np.argsort(-confidences, kind="stable")
-        boxes = FrameBoxes(_joined(self.found_frames, np.int64), _joined(self.found_boxes, np.float32, 4))
-        return boxes.select(order), confidences[order]
-
-
-def _joined(parts: Sequence[NDArray[_Number]], dtype: type[_Number], *shape: int) -> NDArray[_Number]:
-    return np.concatenate([np.empty((0, *shape), dtype), *parts])
+        return {**asdict(self), "fps": self.fps}
 
 
 class Evaluator:
@@ -149,34 +123,35 @@ class Evaluator:
 
     def __init__(self, settings: EvaluationSettings) -> None:
         self._settings = settings
-        self._tallies = [_Tally() for _ in settings.classes]
+        # Boxes and confidences of each class, one entry per frame.
+        self._truths: list[list[Array]] = [[] for _ in settings.classes]
+        self._found: list[list[Array]] = [[] for _ in settings.classes]
+        self._confidences: list[list[Array]] = [[] for _ in settings.classes]
         self._frames = 0
 
     def add(self, boxes: Array, class_ids: NDArray[np.int32], detections: Mapping[int, Detections]) -> None:
         """Add a frame: its objects, boxes [n, 4] and class_ids [n] (-1 = none), and its detections by class index."""
-        for index, tally in enumerate(self._tallies):
-            truths = boxes[class_ids == index]
-            tally.truth_frames.append(np.full(len(truths), self._frames))
-            tally.truth_boxes.append(truths)
-            found = detections.get(index)
-            if found:
-                tally.found_frames.append(np.full(len(found), self._frames))
-                tally.found_boxes.append(found.boxes)
-                tally.confidences.append(found.confidences)
+        for index in range(len(self._settings.classes)):
+            found = detections.get(index) or Detections.none()
+            self._truths[index].append(boxes[class_ids == index])
+            self._found[index].append(found.boxes)
+            self._confidences[index].append(found.confidences)
         self._frames += 1
 
     def result(self, seconds_per_image: float | None = None) -> Result:
         """The result over all frames added so far."""
-        classes = tuple(self._class_result(index) for index in range(len(self._tallies)))
+        classes = tuple(self._class_result(index) for index in range(len(self._settings.classes)))
         measured = [result.ap for result in classes if result.ap is not None]
         return Result(float(np.mean(measured)) if measured else 0.0, classes, self._frames, seconds_per_image)
 
     def _class_result(self, index: int) -> ClassResult:
         settings, criteria = self._settings, self._settings.criteria[index]
-        truths, (found, confidences) = self._tallies[index].truths(), self._tallies[index].found()
+        truths, found = FrameBoxes.of(self._truths[index]), FrameBoxes.of(self._found[index])
         truths = truths.select(criteria.admits(truths.boxes))
-        fit = criteria.admits(found.boxes)
-        found, confidences = found.select(fit), confidences[fit]
+        confidences = np.concatenate([np.empty(0, np.float32), *self._confidences[index]])
+        order = np.argsort(-confidences, kind="stable")
+        order = order[criteria.admits(found.boxes[order])]
+        found, confidences = found.select(order), confidences[order]
         right = match(truths, found, criteria.min_overlap)
         count = len(truths.frames)
         ap = average_precision(right, count, settings.mode, tao_formulas=settings.tao_formulas)

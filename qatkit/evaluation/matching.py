@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,12 @@ class FrameBoxes(NamedTuple):
 
     frames: NDArray[np.int64]
     boxes: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, frames: Sequence[NDArray[np.float32]]) -> FrameBoxes:
+        """The boxes [n, 4] of every frame, in order."""
+        numbers = np.repeat(np.arange(len(frames)), [len(boxes) for boxes in frames])
+        return cls(numbers, np.concatenate([np.empty((0, 4), np.float32), *frames]))
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64] | slice) -> FrameBoxes:
         """Those with the given indices, in the given range, or where a mask is set."""
