@@ -20,19 +20,14 @@ def tensor_name(node: Node, style: TensorNames = "onnx") -> str:
     """
     if style not in get_args(TensorNames):
         raise UsageError(f"unknown tensor names {style!r}", hint=f"one of {', '.join(get_args(TensorNames))}")
-    return _bare_name(node) + (":0" if style == "onnx" else "")
-
-
-def _bare_name(node: Node) -> str:
-    if node.op == "Input" or "/" in node.name:
-        return node.name
-    return f"{node.name}/{_operation(node)}"
+    bare = node.name if node.op == "Input" or "/" in node.name else f"{node.name}/{_operation(node)}"
+    return bare + (":0" if style == "onnx" else "")
 
 
 def _operation(node: Node) -> str:
-    if isinstance(node, CONVOLUTIONS) and node.use_bias:
-        return "BiasAdd"
     if isinstance(node, CONVOLUTIONS):
+        if node.use_bias:
+            return "BiasAdd"
         return "depthwise" if isinstance(node, DepthwiseConv2D) else "convolution"
     if isinstance(node, Add):
         # Keras adds two at a time: add, add_1, ...

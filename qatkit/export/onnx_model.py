@@ -109,14 +109,17 @@ def _value_info(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, height, width])
 
 
+def _plain(writer: OnnxWriter, node: Node, *more: str, **attributes: Any) -> None:
+    """One operation on what the node reads and on the tensors `more`."""
+    writer.op(node.onnx_op, [*writer.sources(node), *more], writer.target(node), name=node.name, **attributes)
+
+
 def _convolution(writer: OnnxWriter, node: Any) -> None:
-    inputs = [*writer.sources(node), writer.kernel(node)]
+    weights = [writer.kernel(node)]
     if node.use_bias:
-        inputs.append(writer.constant(f"{node.name}/bias:0", writer.graph.weight(node.name, "bias")))
+        weights.append(writer.constant(f"{node.name}/bias:0", writer.graph.weight(node.name, "bias")))
     group = writer.graph.input_shapes(node)[0][2] if isinstance(node, n.DepthwiseConv2D) else 1
-    writer.op(
-        "Conv", inputs, writer.target(node), name=node.name, **_window(node), dilations=node.dilation, group=group
-    )
+    _plain(writer, node, *weights, **_window(node), dilations=node.dilation, group=group)
 
 
 def _window(node: Any) -> dict[str, Any]:
@@ -127,17 +130,12 @@ def _batch_norm(writer: OnnxWriter, node: Any) -> None:
     parts = [
         writer.constant(f"{node.name}/{part}:0", writer.graph.weight(node.name, part)) for part in n.BatchNorm.parts
     ]
-    inputs = [*writer.sources(node), *parts]
-    writer.op("BatchNormalization", inputs, writer.target(node), name=node.name, epsilon=node.epsilon)
+    _plain(writer, node, *parts, epsilon=node.epsilon)
 
 
 def _relu6(writer: OnnxWriter, node: Node) -> None:
     low, high = (writer.constant(f"clip/{value}:0", np.float32(value)) for value in (0, 6))
-    writer.op("Clip", [*writer.sources(node), low, high], writer.target(node), name=node.name)
-
-
-def _leaky_relu(writer: OnnxWriter, node: Any) -> None:
-    _plain(writer, node, alpha=node.alpha)
+    _plain(writer, node, low, high)
 
 
 def _swish(writer: OnnxWriter, node: Node) -> None:
@@ -155,15 +153,6 @@ def _chain(writer: OnnxWriter, node: Node) -> None:
         total = writer.op(node.onnx_op, [total, source], output, name=node.name if last else f"{node.name}/{number}")
 
 
-def _plain(writer: OnnxWriter, node: Node, **attributes: Any) -> None:
-    """One operation on what the node reads."""
-    writer.op(node.onnx_op, writer.sources(node), writer.target(node), name=node.name, **attributes)
-
-
-def _concat(writer: OnnxWriter, node: Node) -> None:
-    _plain(writer, node, axis=1)
-
-
 def _max_pool(writer: OnnxWriter, node: Any) -> None:
     """ONNX pads a max-pool with minus infinity, TAO with zeros: the same where nothing is negative."""
     (source,) = writer.sources(node)
@@ -172,10 +161,6 @@ def _max_pool(writer: OnnxWriter, node: Any) -> None:
         source = _zeros_around(writer, source, node.padding, f"{node.name}/Pad:0", f"{node.name}/Pad")
         window["pads"] = (0, 0, 0, 0)
     writer.op("MaxPool", [source], writer.target(node), name=node.name, **window)
-
-
-def _avg_pool(writer: OnnxWriter, node: Any) -> None:
-    _plain(writer, node, count_include_pad=1, **_window(node))
 
 
 def _pad(writer: OnnxWriter, node: Any) -> None:
@@ -190,15 +175,8 @@ def _zeros_around(writer: OnnxWriter, source: str, padding: n.Padding, output: s
 
 def _upsample(writer: OnnxWriter, node: Any) -> None:
     scales = writer.constant(f"{node.name}/scales:0", np.array([1, 1, *node.factors], np.float32))
-    writer.op(
-        "Resize",
-        [*writer.sources(node), "", scales],
-        writer.target(node),
-        name=node.name,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
+    rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    _plain(writer, node, "", scales, mode="nearest", **rule)
 
 
 # The others are one ONNX operation without attributes.
@@ -207,13 +185,13 @@ _WRITERS: dict[type[Node], Callable[[OnnxWriter, Any], None]] = {
     n.DepthwiseConv2D: _convolution,
     n.BatchNorm: _batch_norm,
     n.Relu6: _relu6,
-    n.LeakyRelu: _leaky_relu,
+    n.LeakyRelu: lambda writer, node: _plain(writer, node, alpha=node.alpha),
     n.Swish: _swish,
     n.Add: _chain,
     n.Multiply: _chain,
-    n.Concat: _concat,
+    n.Concat: lambda writer, node: _plain(writer, node, axis=1),
     n.MaxPool: _max_pool,
-    n.AvgPool: _avg_pool,
+    n.AvgPool: lambda writer, node: _plain(writer, node, count_include_pad=1, **_window(node)),
     n.Pad: _pad,
     n.Upsample: _upsample,
 }
