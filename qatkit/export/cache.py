@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from qatkit import files
 from qatkit.errors import ModelError, UsageError
@@ -71,26 +72,20 @@ def from_ranges(ranges: Mapping[str, float], version: str = DEFAULT_TENSORRT) ->
         scale = amax / CODE_MAX
         if not _SMALLEST_SCALE <= scale < 2.0**127:
             raise ModelError(f"tensor {name}: a range must be positive and finite, found {amax}")
-        scales[name] = _rounded(scale)
+        scales[name] = float(np.float32(scale))
     return CalibrationCache(version_number(version), scales)
-
-
-def _rounded(value: float) -> float:
-    """The float32 nearest to `value`."""
-    (rounded,) = struct.unpack(">f", struct.pack(">f", value))
-    return float(rounded)
 
 
 def scale_to_hex(scale: float) -> str:
     """The bits of float32(scale), as TensorRT writes them: 6 / 127 -> 3d418306, 0 -> 0."""
-    return f"{struct.unpack('>I', struct.pack('>f', scale))[0]:x}"
+    return f"{int(np.float32(scale).view(np.uint32)):x}"
 
 
 def hex_to_scale(text: str) -> float:
     """Inverse of `scale_to_hex`. Raises ValueError for text of another form."""
     if _HEX.fullmatch(text) is None:
         raise ValueError(f"expected up to eight hexadecimal digits, found {text!r}")
-    return float(struct.unpack(">f", bytes.fromhex(text.zfill(8)))[0])
+    return float(np.uint32(int(text, 16)).view(np.float32))
 
 
 def read_cache(path: Path) -> CalibrationCache:
