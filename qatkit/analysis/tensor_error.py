@@ -6,11 +6,10 @@ quantized tensors are what their codes stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from qatkit.engine.int8.graph import OnnxGraph
@@ -191,15 +190,9 @@ def layer_errors(clean: OnnxFile, explicit: OnnxFile, images: Sequence[Array]) -
     """
     tensors = quantized_tensors(explicit.graph)
     meters = [ErrorMeter(tensor.scale) for tensor in tensors]
-    for values, found in _side_by_side(clean.proto, explicit.proto, tensors, images):
+    floats = tensor_values(clean.proto, [tensor.name for tensor in tensors], images)
+    rounded = tensor_values(explicit.proto, [tensor.rounded for tensor in tensors], images)
+    for values, found in zip(floats, rounded, strict=True):
         for tensor, meter in zip(tensors, meters):
             meter.add(values[tensor.name], found[tensor.rounded])
     return [meter.result(tensor.name) for tensor, meter in zip(tensors, meters)]
-
-
-def _side_by_side(
-    clean: onnx.ModelProto, explicit: onnx.ModelProto, tensors: Sequence[QuantizedTensor], images: Sequence[Array]
-) -> Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]:
-    floats = tensor_values(clean, [tensor.name for tensor in tensors], images)
-    rounded = tensor_values(explicit, [tensor.rounded for tensor in tensors], images)
-    return zip(floats, rounded, strict=True)
