@@ -301,7 +301,8 @@ class Quantized:
     def tensors(self) -> dict[str, Array]:
         """ONNX tensor -> what Keras makes of it with fake quantization, NCHW."""
         deployed = deploy(self.model.graph)
-        names = {name: tensor for name in self.plan.activations if (tensor := deployed.tensor_of(name))}
+        tensors = deployed.trained_tensors
+        names = {name: tensors[name] for name in self.plan.activations if name in tensors}
         model = self.network.model
         probe = tf_keras.Model(model.input, [self.network.layers[name].output for name in names])
         return {

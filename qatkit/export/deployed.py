@@ -24,10 +24,10 @@ class Deployed:
     tensors: Mapping[str, str]
     origin: Mapping[str, str]
 
-    def tensor_of(self, trained: str) -> str | None:
-        """The ONNX tensor with the output of node `trained` of the trained network, None when it was merged away."""
-        node = self.origin.get(trained)
-        return None if node is None else self.tensors[node]
+    @property
+    def trained_tensors(self) -> dict[str, str]:
+        """Node of the trained network -> ONNX tensor with its output, of those that were not merged away."""
+        return {name: self.tensors[node] for name, node in self.origin.items()}
 
 
 def deploy(trained: Graph, style: TensorNames = "onnx") -> Deployed:

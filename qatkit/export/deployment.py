@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +126,9 @@ class Deployment:
                 "INT8 by calibration needs images", hint="--cal_image_dir, or -e with the spec of the training data"
             )
         by_node = self._trained_ranges() if self.trained else self.by_node(measured)
-        planned = dict(self._planned(by_node))
+        # Of what the plan quantizes and of what shares such a range.
+        sources = {tensor: plan.range_source(name) for name, tensor in self.deployed.trained_tensors.items()}
+        planned = {tensor: by_node[source] for tensor, source in sources.items() if source is not None}
         # Zeros around an image that is pooled do not change its range.
         pads = {node.output[0]: node.input[0] for node in clean.graph.node if node.op_type == "Pad"}
         padded = {tensor: planned[source] for tensor, source in pads.items() if source in planned}
@@ -139,7 +141,7 @@ class Deployment:
 
     def by_node(self, ranges: Mapping[str, float]) -> dict[str, float]:
         """`ranges`, ONNX tensor -> amax, by node of the trained network."""
-        tensors = {name: self.deployed.tensors[node] for name, node in self.deployed.origin.items()}
+        tensors = self.deployed.trained_tensors
         return {name: ranges[tensor] for name, tensor in tensors.items() if tensor in ranges}
 
     def _trained_ranges(self) -> dict[str, float]:
@@ -148,13 +150,6 @@ class Deployment:
                 f"layer {missing[0]}: the model has no range for its output", hint="train it with QAT again"
             )
         return dict(self.model.ranges)
-
-    def _planned(self, by_node: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-        """ONNX tensor, amax: of what the plan quantizes and of what shares such a range."""
-        for name in self.deployed.origin:
-            source, tensor = self.int8_plan.range_source(name), self.deployed.tensor_of(name)
-            if source is not None and tensor is not None:
-                yield tensor, by_node[source]
 
 
 def _trained_plan(model: Model, options: ExportOptions) -> QuantizationPlan:

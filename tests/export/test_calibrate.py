@@ -30,7 +30,7 @@ def test_every_tensor_has_a_range_in_the_order_of_the_network() -> None:
     expected = evaluate(graph, images)
     for trained in deployed.origin:
         peak = np.abs(expected[trained]).max()
-        assert found[deployed.tensor_of(trained)] == pytest.approx(peak, rel=1e-4)
+        assert found[deployed.trained_tensors[trained]] == pytest.approx(peak, rel=1e-4)
 
 
 @pytest.mark.parametrize("calibrator", ["minmax", "percentile", "mse"])

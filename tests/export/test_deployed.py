@@ -26,8 +26,8 @@ def test_a_folded_convolution_bears_the_name_of_its_batch_norm() -> None:
         "output_cov": "output_cov/BiasAdd:0",
         "output_cov/Sigmoid": "output_cov/Sigmoid:0",
     }
-    assert deployed.tensor_of("a_bn") == "a_bn/batchnorm/add_1:0"
-    assert deployed.tensor_of("a") is None
+    assert deployed.trained_tensors["a_bn"] == "a_bn/batchnorm/add_1:0"
+    assert "a" not in deployed.trained_tensors
 
 
 def test_padding_that_only_convolutions_read_becomes_theirs() -> None:
@@ -39,7 +39,7 @@ def test_padding_that_only_convolutions_read_becomes_theirs() -> None:
     assert isinstance(conv, n.Conv2D)
     assert (conv.inputs, conv.padding) == (("input_1",), (1, 1, 2, 3))
     assert "pad" not in deployed.graph
-    assert deployed.tensor_of("pad") is None
+    assert "pad" not in deployed.trained_tensors
 
 
 def test_padding_that_something_else_reads_stays() -> None:

@@ -75,9 +75,9 @@ class Exported:
     def tensor_ranges(self) -> dict[str, float]:
         """ONNX tensor -> range of what the plan quantizes, shared ranges included."""
         found = {}
-        for trained in self.deployed.origin:
-            source, tensor = self.plan.range_source(trained), self.deployed.tensor_of(trained)
-            if source is not None and tensor is not None:
+        for trained, tensor in self.deployed.trained_tensors.items():
+            source = self.plan.range_source(trained)
+            if source is not None:
                 found[tensor] = self.ranges[source]
         return found
 
