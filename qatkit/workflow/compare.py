@@ -11,6 +11,7 @@ from pathlib import Path
 import onnxruntime
 
 import qatkit
+from qatkit import status
 from qatkit.analysis.sensitivity import Trials, measure
 from qatkit.analysis.tensor_error import layer_errors
 from qatkit.choices import CALIBRATOR, CalibratorName
@@ -73,6 +74,21 @@ def compare(
     Raises UsageError for models of one name, and for one that does not fit the spec.
     """
     check_writable(output)
+    with status.run("compare", output) as log:
+        result = _compared(spec, models, output, key, calibrator, sensitivity_images)
+        maps = {f"{row.name} {row.precision}": round(row.map, 4) for row in result.models}
+        log.succeed(kpi={"mean average precision": maps})
+    return result
+
+
+def _compared(
+    spec: Experiment,
+    models: Sequence[tuple[str, Path]],
+    output: Path,
+    key: str,
+    calibrator: CalibratorName,
+    sensitivity_images: int,
+) -> ComparisonResult:
     if len({name for name, _ in models}) != len(models):
         raise UsageError("two models have the same name", hint="-m NAME=PATH gives a name")
     frames = load_split(spec)

@@ -54,7 +54,11 @@ def run(folder: Path, output: Path, *names: str, **options: Any) -> ComparisonRe
 
 def test_comparison(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(folder, tmp_path, "float", "qat", sensitivity_images=2)
+    started, ended = map(json.loads, (tmp_path / "status.json").read_text().splitlines())
+    assert (started["message"], ended["message"]) == ("compare started.", "compare finished.")
     report = json.loads((tmp_path / "result.json").read_text())
+    maps = {f"{row['name']} {row['precision']}": round(row["map"], 4) for row in report["models"]}
+    assert ended["kpi"] == {"mean average precision": maps}
     rows = [("float", "fp32"), ("float", "int8-ptq"), ("qat", "int8-qat")]
     assert [(row["name"], row["precision"]) for row in report["models"]] == rows
     assert set(report["models"][0]) == {
@@ -107,7 +111,7 @@ def test_a_model_that_does_not_fit_the_spec_is_not_exported(
     (folder / "other.txt").write_text(replaced((folder / "spec.txt").read_text(), *pairs))
     with pytest.raises(UsageError, match=f"float.tlt {message}"):
         compare(load_experiment(folder / "other.txt"), [("float", folder / "float.tlt")], tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 
 
 def test_a_gate_needs_something_to_compare_with(folder: Path, tmp_path: Path) -> None:
