@@ -19,10 +19,10 @@ from qatkit.graph.backbones.vgg import VGG
 from qatkit.graph.builder import Builder
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import Shape
+from qatkit.spec.backbones import ARCHITECTURES
 
 if TYPE_CHECKING:
     from qatkit.spec import ModelConfig
-from qatkit.spec.backbones import ARCHITECTURES
 
 BACKBONES: dict[str, Backbone] = {
     "resnet": RESNET,
