@@ -11,13 +11,14 @@ from pathlib import Path
 
 from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import Engine
+from qatkit.engine.open import load_keras_engine
 from qatkit.engine.open import open_engine as _open_engine
 from qatkit.evaluation.evaluate import Result
 from qatkit.export.from_python import AnyPath, export
 from qatkit.model.file import Model
 from qatkit.model.file import save_model as _save_model
 from qatkit.model.open import open_model as _open_model
-from qatkit.pruning.prune import PruneOptions, prune_to_ratio
+from qatkit.pruning.prune import PruneOptions
 from qatkit.pruning.prune import prune as _prune
 from qatkit.spec import Experiment, load_experiment
 from qatkit.workflow.evaluate import evaluate_engine, load_split
@@ -65,11 +66,7 @@ def prune(
     options = PruneOptions(
         threshold=threshold, granularity=granularity, min_num_filters=min_num_filters, excluded=tuple(excluded)
     )
-    if target_ratio is None:
-        result = _prune(model.graph, options)
-    else:
-        result = prune_to_ratio(model.graph, options, target_ratio)
-    return replace(model, graph=result.graph, pruned=True)
+    return replace(model, graph=_prune(model.graph, options, target_ratio).graph, pruned=True)
 
 
 def open_engine(
@@ -96,18 +93,8 @@ def evaluate(model: Model | Engine, spec: Experiment, *, training_set: bool = Fa
     Raises UsageError when classes or image size of the network are not those of the spec.
     """
     frames = load_split(spec, training_set=training_set)
-    return evaluate_engine(_engine(model), spec, frames, batch_size=batch_size)
-
-
-def _engine(model: Model | Engine) -> Engine:
-    if not isinstance(model, Model):
-        return model
-    from qatkit.keras.startup import import_tensorflow
-
-    import_tensorflow()
-    from qatkit.engine.keras import KerasEngine
-
-    return KerasEngine.from_model(model)
+    engine = load_keras_engine().from_model(model) if isinstance(model, Model) else model
+    return evaluate_engine(engine, spec, frames, batch_size=batch_size)
 
 
 def _labels(spec: Experiment | None) -> Labels | None:

@@ -20,6 +20,7 @@ WantedPrecision: TypeAlias = Literal["auto", "float32", "mixed"]
 CALIBRATOR: CalibratorName = "entropy"
 CALIBRATION_BATCHES = 10
 CALIBRATION_BATCH_SIZE = 16
+PLACEMENT: Placement = "tensorrt"
 # Of quantization-aware training: decay of the moving average of the ranges, and the fraction of the training after
 # which ranges and batch-norm statistics are frozen.
 EMA_DECAY = 0.999

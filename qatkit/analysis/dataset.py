@@ -20,8 +20,8 @@ from qatkit.dataset.sources import LabelledFrame, Source
 from qatkit.errors import DataError
 from qatkit.evaluation.matching import Criteria
 from qatkit.spec import ClusteringConfig, DatasetExportConfig, Experiment, class_names
+from qatkit.spec.backbones import STRIDE
 
-CELL = 16  # pixels between the grid cells of most networks
 _MANY = 0.25  # of a class's objects
 
 
@@ -45,7 +45,7 @@ class ClassStatistics:
     def notes(self) -> Iterator[str]:
         """What is wrong with many of the objects."""
         for count, what in (
-            (self.in_one_cell, f"fit into one grid cell ({CELL}x{CELL} pixels of the network's input)"),
+            (self.in_one_cell, f"fit into one grid cell ({STRIDE}x{STRIDE} pixels of the network's input)"),
             (self.not_evaluated, "are left out by evaluation_config.evaluation_box_config"),
             (self.too_low, "are not higher than minimum_bounding_box_height: they will not be detected"),
             (self.outside, "lie outside the network's input"),
@@ -158,7 +158,7 @@ def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32]) -> ClassS
         name=name,
         objects=len(boxes),
         median_size=_median(width[visible], height[visible]),
-        in_one_cell=count((width <= CELL) & (height <= CELL)),
+        in_one_cell=count((width <= STRIDE) & (height <= STRIDE)),
         not_evaluated=count(~Criteria.from_spec(spec.evaluation_config, name).admits(boxes)),
         too_low=count(height <= lowest),
         outside=len(boxes) - int(visible.sum()),

@@ -39,7 +39,6 @@ def check(
     Prints the effective values, what has no effect here, what contradicts itself, and, where the data are on this
     machine, how many objects of each class there are and how large they are. Exit code 2: specs, 3: data.
     """
-
     from qatkit.console import warn
     from qatkit.files import write_json
     from qatkit.workflow.check import check

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from qatkit.choices import CALIBRATOR, CalibratorName, DataType, Placement
+from qatkit.choices import CALIBRATOR, PLACEMENT, CalibratorName, DataType, Placement
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def calibrator(name: str = "--calibrator", *, help: str) -> Callable[[F], F]:
 
 def placement(help: str) -> Callable[[F], F]:
     """Whose rule says which tensors are quantized."""
-    return choice("--qdq_placement", "placement", values=Placement, default="tensorrt", help=help)
+    return choice("--qdq_placement", "placement", values=Placement, default=PLACEMENT, help=help)
 
 
 def skip_layers(kind: str) -> Callable[[F], F]:

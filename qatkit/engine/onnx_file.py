@@ -22,7 +22,7 @@ from qatkit.graph.nodes import Shape
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """proto: at least of the opset that the exporter writes. graph: the same, parsed. has_qdq: whether it is INT8.
+    """proto: at least of the opset that the exporter writes. graph: the same, parsed.
 
     path: where it lies; of a network in memory only its name in messages. input_shape: (height, width, channels).
     heads: names of the coverage and the bbox output. metadata: None when qatkit did not write it.
@@ -34,7 +34,6 @@ class OnnxFile:
     input_shape: Shape
     heads: tuple[str, str]
     metadata: Metadata | None
-    has_qdq: bool
 
     @classmethod
     def read(cls, path: Path) -> OnnxFile:
@@ -61,7 +60,12 @@ class OnnxFile:
             raise ModelError(f"{path}: the size of its images is not fixed")
         outputs = {output.name: output.type.tensor_type.shape.dim for output in proto.graph.output}
         heads = find_heads({name: dims[1].dim_value if len(dims) > 1 else 0 for name, dims in outputs.items()}, path)
-        return cls(path, proto, graph, (height, width, channels), heads, metadata, has_qdq(graph))
+        return cls(path, proto, graph, (height, width, channels), heads, metadata)
+
+    @property
+    def has_qdq(self) -> bool:
+        """Whether the file spells out its quantization."""
+        return has_qdq(self.graph)
 
     @property
     def int8_precision(self) -> str:

@@ -11,6 +11,7 @@ from qatkit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from qatkit.engine.int8.report import Int8Report
+    from qatkit.engine.keras import KerasEngine
 
 _TENSORRT = (".engine", ".plan", ".trt")
 _PRECISIONS = (".int8", ".fp16", ".fp32")
@@ -49,14 +50,20 @@ def open_engine(
 
         return open_tensorrt(path, labels)
     if kind in (".tlt", ".hdf5"):
-        from qatkit.keras.startup import import_tensorflow
         from qatkit.model.open import open_model
 
-        import_tensorflow()
-        from qatkit.engine.keras import KerasEngine
-
-        return KerasEngine.from_model(open_model(path, key, labels))
+        return load_keras_engine().from_model(open_model(path, key, labels))
     raise ModelError(f"{path}: unknown kind of model", hint="one of .tlt, .onnx, .engine")
+
+
+def load_keras_engine() -> type[KerasEngine]:
+    """The engine that runs a model in TensorFlow. Raises EnvironmentProblem where that is not installed."""
+    from qatkit.keras.startup import import_tensorflow
+
+    import_tensorflow()
+    from qatkit.engine.keras import KerasEngine
+
+    return KerasEngine
 
 
 def int8_report(engine: Engine) -> Int8Report | None:

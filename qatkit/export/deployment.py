@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from qatkit.choices import CALIBRATOR, CacheScope, CalibratorName, DataType, Placement, TensorNames
+from qatkit.choices import CALIBRATOR, PLACEMENT, CacheScope, CalibratorName, DataType, Placement, TensorNames
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.cache import DEFAULT_TENSORRT, version_number
 from qatkit.export.calibrate import Images, calibrate, tensors_of
@@ -39,7 +39,7 @@ class ExportOptions:
     cal_json_file: Path | None = None
     force_ptq: bool = False
     calibrator: CalibratorName = CALIBRATOR
-    placement: Placement = "tensorrt"
+    placement: Placement = PLACEMENT
     skip_layers: tuple[str, ...] = ()
     cal_scope: CacheScope = "all"
     trt_version: str = DEFAULT_TENSORRT

@@ -23,10 +23,9 @@ from qatkit.model.file import Model
 class ExportReport:
     """What was written, and of what.
 
-    ranges: ONNX tensor -> amax, of every line in the cache. source: where the ranges of the quantized tensors are
-    from, "qat" or "ptq"; None without INT8. uncovered: tensors of the ONNX that the cache does not name.
-    calibrator: what measured ranges on images; None where no image was read. record: of those images, where one was
-    written beside the cache (`export_recorded`).
+    ranges: ONNX tensor -> amax, of every line in the cache. uncovered: tensors of the ONNX that the cache does not
+    name. calibrator: what measured ranges on images; None where no image was read. record: of those images, where one
+    was written beside the cache (`export_recorded`).
     """
 
     onnx: Path
@@ -34,11 +33,17 @@ class ExportReport:
     qdq: Path | None = None
     cache: Path | None = None
     json: Path | None = None
-    source: Literal["qat", "ptq"] | None = None
     ranges: Mapping[str, float] = field(default_factory=dict)
     uncovered: tuple[str, ...] = ()
     calibrator: str | None = None
     record: Path | None = None
+
+    @property
+    def source(self) -> Literal["qat", "ptq"] | None:
+        """Where the ranges of the quantized tensors are from; None without INT8."""
+        if self.qdq is None:
+            return None
+        return "qat" if self.deployment.trained else "ptq"
 
 
 def export(model: Model, output: Path, options: ExportOptions, images: Images | None = None) -> ExportReport:
@@ -68,7 +73,6 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
         qdq=qdq,
         cache=options.cal_cache_file,
         json=options.cal_json_file,
-        source="qat" if deployment.trained else "ptq",
         ranges=cache.ranges,
         uncovered=ranges.uncovered,
         calibrator=ranges.calibrator,

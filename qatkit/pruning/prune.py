@@ -88,8 +88,13 @@ class PruneResult:
         return self.graph.macs / self.macs_before
 
 
-def prune(graph: Graph, options: PruneOptions) -> PruneResult:
-    """Prune `graph`. Raises UsageError for an excluded layer that does not exist."""
+def prune(graph: Graph, options: PruneOptions, target_ratio: float | None = None) -> PruneResult:
+    """Prune `graph` with the threshold in `options`, or where there is a `target_ratio` as `prune_to_ratio`.
+
+    Raises UsageError for an excluded layer that does not exist.
+    """
+    if target_ratio is not None:
+        return prune_to_ratio(graph, options, target_ratio)
     return _Pruner(graph, options).prune(options.threshold)
 
 

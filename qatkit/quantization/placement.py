@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import get_args
 
+from qatkit.choices import PLACEMENT
 from qatkit.errors import UsageError
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import CONVOLUTIONS, Concat, Input
@@ -20,7 +21,7 @@ from qatkit.quantization.tao_placement import place_tao
 __all__ = ["Placement", "QuantizationPlan", "explain", "place"]
 
 
-def place(graph: Graph, mode: Placement = "tensorrt", skip: Sequence[str] = ()) -> QuantizationPlan:
+def place(graph: Graph, mode: Placement = PLACEMENT, skip: Sequence[str] = ()) -> QuantizationPlan:
     """Decide what is quantized in `graph`.
 
     skip: layer names or patterns (`block_4*`). With `tensorrt`, the block that a named layer belongs to computes in

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qatkit.analysis.differences import Sightings, best_thresholds, differences, sightings, unmatched
+from qatkit.dataset.batches import network_boxes
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, load_pixels
 from qatkit.detectnet.clustering import Detections
@@ -133,10 +134,7 @@ def _of_frame(seen: Sightings, frame: int) -> Sightings:
 def _labels(frames: FrameTable, layout: ImageLayout, frame: int) -> NDArray[np.float32]:
     """The labelled boxes [n, 4] in pixels of the network's input."""
     boxes, _ = frames.objects(frame)
-    width, height = frames.sizes[frame].tolist()
-    factors = np.array(layout.resized((width, height))) / (width, height)
-    shown: NDArray[np.float32] = (boxes * np.tile(factors, 2) - np.tile(layout.crop, 2)).astype(np.float32)
-    return shown
+    return network_boxes(boxes, frames.sizes[[frame] * len(boxes)], layout)
 
 
 def _plain(boxes: NDArray[np.float32], color: Color) -> list[DrawnBox]:

@@ -9,6 +9,7 @@ from qatkit.choices import (
     CALIBRATOR,
     EMA_DECAY,
     FROZEN_FROM,
+    PLACEMENT,
     TEACHER_WEIGHT,
     CalibratorName,
     Placement,
@@ -38,7 +39,7 @@ class TrainOptions:
     calibrator: CalibratorName = CALIBRATOR
     ema_decay: float = EMA_DECAY
     frozen_from: float = FROZEN_FROM
-    placement: Placement = "tensorrt"
+    placement: Placement = PLACEMENT
     skip_layers: tuple[str, ...] = ()
     teacher: Path | None = None
     teacher_weight: float = TEACHER_WEIGHT

@@ -78,8 +78,8 @@ def run_inference(
         images = image_files(image_dir)
         path = model or model_of(config)
         engine = open_engine(path, key, cal_cache=cal_cache, labels=labels_of(config, path))
-        size = batch_size or config.inferencer_config.batch_size
-        counts = _infer(engine, config, images, results, size, compat, verbose)
+        at_once = batch_size or config.inferencer_config.batch_size
+        counts = _infer(engine, config, images, results, at_once, compat, verbose)
         log.succeed(categorical={"num_objects": counts})
     return Inferred(len(images), engine.name, engine.precision, counts)
 

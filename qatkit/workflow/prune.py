@@ -10,7 +10,7 @@ from qatkit.console import info, warn
 from qatkit.files import check_file
 from qatkit.model.file import Model, save_model
 from qatkit.model.open import open_model
-from qatkit.pruning.prune import PruneOptions, PruneResult, prune, prune_to_ratio
+from qatkit.pruning.prune import PruneOptions, PruneResult, prune
 
 
 def prune_model(
@@ -39,10 +39,7 @@ def prune_model(
 def _pruned(model: Model, options: PruneOptions, target_ratio: float | None) -> PruneResult:
     if model.is_qat:
         info("The model was trained with QAT: its ranges stay as they are. The usual order is: prune, then QAT.")
-    if target_ratio is None:
-        result = prune(model.graph, options)
-    else:
-        result = prune_to_ratio(model.graph, options, target_ratio)
+    result = prune(model.graph, options, target_ratio)
     if result.params_ratio == 1:
         warn("no filter was removed: a higher threshold (-pth) or a smaller minimum (-nf) removes more")
     return result

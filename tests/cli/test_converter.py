@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.engine.tensorrt.library import load_cuda, load_tensorrt
 from qatkit.engine.tensorrt.sidecar import sidecar_path
-from qatkit.errors import EnvironmentProblem
 from qatkit.model.file import save_model
 from tests.support.commands import qatkit, succeed
 from tests.support.models import float_model, qat_model
 from tests.support.specs import EXPERIMENT, INFERENCE
+from tests.support.tensorrt_data import skip_without_tensorrt
 
 without_tensorrt = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
@@ -116,11 +115,7 @@ def test_export_of_an_engine_without_tensorrt_begins_nothing(flags: tuple[str, .
 
 @pytest.fixture
 def _tensorrt() -> None:
-    try:
-        load_tensorrt()
-        load_cuda()
-    except EnvironmentProblem as problem:
-        pytest.skip(str(problem))
+    skip_without_tensorrt()
 
 
 @pytest.mark.gpu

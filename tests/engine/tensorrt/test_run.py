@@ -12,7 +12,7 @@ import pytest
 from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.onnx_runtime import open_onnx
 from qatkit.engine.tensorrt.build import build_engine
-from qatkit.engine.tensorrt.library import load_cuda, load_tensorrt
+from qatkit.engine.tensorrt.library import load_tensorrt
 from qatkit.engine.tensorrt.plan import STRONG_TYPING_ONLY, BatchProfile, EngineOptions
 from qatkit.engine.tensorrt.run import TensorRTEngine, open_tensorrt
 from qatkit.engine.tensorrt.sidecar import sidecar_path
@@ -20,17 +20,14 @@ from qatkit.errors import EnvironmentProblem, ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
 from tests.support.exported import Exported, exported, images_for
 from tests.support.networks import residual
+from tests.support.tensorrt_data import skip_without_tensorrt
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
 def _tensorrt() -> None:
-    try:
-        load_tensorrt()
-        load_cuda()
-    except EnvironmentProblem as problem:
-        pytest.skip(str(problem))
+    skip_without_tensorrt()
 
 
 @pytest.fixture
