@@ -11,6 +11,7 @@ CalibratorName: TypeAlias = Literal["entropy", "minmax", "percentile", "mse"]
 CacheScope: TypeAlias = Literal["all", "qat"]
 Criterion: TypeAlias = Literal["union", "intersection", "arithmetic_mean", "geometric_mean"]
 DataType: TypeAlias = Literal["fp32", "fp16", "int8"]
+Exif: TypeAlias = Literal["ignore", "apply"]
 Normalizer: TypeAlias = Literal["max", "L2"]
 Placement: TypeAlias = Literal["tensorrt", "tao"]
 TensorNames: TypeAlias = Literal["onnx", "uff"]
@@ -27,3 +28,7 @@ EMA_DECAY = 0.999
 FROZEN_FROM = 0.7
 # The share of a teacher in the cost.
 TEACHER_WEIGHT = 0.5
+# What becomes of pictures that are stored otherwise than they are shown; TAO knows nothing of EXIF.
+EXIF: Exif = "ignore"
+# The largest picture that is read: decoded, it takes 450 MB.
+MAX_MEGAPIXELS = 150

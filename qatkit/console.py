@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -45,6 +45,13 @@ def info_names(title: str, names: Sequence[str], *, verbose: bool) -> None:
     rest = len(names) - _NAMES
     more = f", and {rest} more (-v names them)" if rest > 0 else ""
     info(f"{title}: {', '.join(names[:_NAMES])}{more}")
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """`.jpg 12, .png 3`: the most frequent first."""
+    return ", ".join(
+        f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def warn(message: str) -> None:

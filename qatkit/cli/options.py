@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from qatkit.choices import CALIBRATOR, PLACEMENT, CalibratorName, DataType, Placement
+from qatkit.choices import CALIBRATOR, EXIF, MAX_MEGAPIXELS, PLACEMENT, CalibratorName, DataType, Exif, Placement
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -25,6 +25,29 @@ batch_size = click.option(
 cal_cache = click.option(
     "--cal_cache_file", "cal_cache", type=FILE, help="Calibration cache: the float .onnx runs as INT8 with it."
 )
+
+
+max_megapixels = click.option(
+    "--max_megapixels",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=lambda context, parameter, given: _limit_pixels(given),
+    expose_value=False,
+    help=f"Refuse larger pictures.  [default: {MAX_MEGAPIXELS}]",
+)
+no_decode = click.option(
+    "--no_decode",
+    "decode",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Read only the headers of pictures: quick, but a picture that is cut off is not noticed.",
+)
+
+
+def exif(help: str) -> Callable[[F], F]:
+    """Whether pixels are turned. help: which pictures."""
+    text = f"{help}: apply turns pixels as EXIF data say, and boxes are of the picture as shown; ignore is TAO's way."
+    return choice("--exif", values=Exif, default=EXIF, help=text)
 
 
 def data_type(*short: str) -> Callable[[F], F]:
@@ -118,3 +141,10 @@ def build(kind: Callable[..., T], flags: Mapping[str, Any], **more: Any) -> T:
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: flags[name] for name in names if flags.get(name) not in (None, "")} | more)
+
+
+def _limit_pixels(megapixels: float | None) -> None:
+    if megapixels is not None:
+        from qatkit.dataset.picture_file import limit_pixels
+
+        limit_pixels(megapixels)

@@ -100,7 +100,7 @@ class FrameImages:
         pixels = self._kept.get(frame)
         if pixels is None:
             width, height = self._frames.sizes[frame].tolist()
-            pixels = self._load(self._frames.image_paths[frame], self._layout, (width, height))
+            pixels = self._load(self._frames.image(frame), self._layout, (width, height))
             if self._left >= pixels.nbytes:
                 self._left -= pixels.nbytes
                 self._kept[frame] = np.ascontiguousarray(pixels)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
+from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES, EXIF, Exif
 from qatkit.console import info, track, warn
 from qatkit.dataset.frames import Split, load_frames
 from qatkit.dataset.images import ImageLayout, image_files, load_pixels, map_ahead, to_float
+from qatkit.dataset.picture_file import PictureFile
 from qatkit.dataset.tensorfile import Images, TensorFile, open_tensorfile, write_tensorfile
 from qatkit.detectnet import fit
 from qatkit.errors import DataError, UsageError
@@ -71,15 +72,20 @@ class CalibrationImages(ABC):
             "images": len(self),
             "batch_size": self.batch_size,
             "layout": None if self.layout is None else asdict(self.layout),
-            "files": [{"path": str(Path(path).absolute()), "sha256": sha256(Path(path))} for path in self.paths],
+            "files": [self._file(number) for number in range(len(self.paths))],
         }
+
+    def _file(self, number: int) -> dict[str, Any]:
+        path = Path(self.paths[number])
+        return {"path": str(path.absolute()), "sha256": sha256(path)}
 
 
 @dataclass(frozen=True)
 class ImageFiles(CalibrationImages):
-    """Image files, one image in each."""
+    """Image files, one image in each. upright: whether each is turned as its EXIF data say."""
 
     layout: ImageLayout
+    upright: tuple[bool, ...]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -90,8 +96,12 @@ class ImageFiles(CalibrationImages):
         for _ in range(len(self) // size):
             yield np.concatenate(list(islice(images, size)))
 
+    def _file(self, number: int) -> dict[str, Any]:
+        return super()._file(number) | ({"exif": "apply"} if self.upright[number] else {})
+
     def _each(self) -> Iterator[Images]:
-        return map_ahead(lambda path: to_float(load_pixels(path, self.layout))[None], self.paths, _IMAGES_AHEAD)
+        files = map(PictureFile, self.paths, self.upright)
+        return map_ahead(lambda file: to_float(load_pixels(file, self.layout))[None], files, _IMAGES_AHEAD)
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class StoredImages(CalibrationImages):
 
 
 def choose_images(
-    files: Sequence[str], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int
+    files: Sequence[PictureFile], count: int, seed: int, layout: ImageLayout, source: str, batch_size: int
 ) -> ImageFiles:
     """`count` of the `files` of `source` (all if there are fewer), drawn with `seed`.
 
@@ -118,15 +128,16 @@ def choose_images(
     if not files:
         raise DataError("there are no images to calibrate with")
     order = np.random.default_rng(seed).permutation(len(files))[:count]
-    return ImageFiles(tuple(files[index] for index in order), layout, source, seed, batch_size)
+    paths, upright = zip(*(files[index] for index in order))
+    return ImageFiles(paths, layout, source, seed, batch_size, upright)
 
 
 def images_from_folder(
-    model: Model, folder: Path, count: int, seed: int, batch_size: int = CALIBRATION_BATCH_SIZE
+    model: Model, folder: Path, count: int, seed: int, batch_size: int = CALIBRATION_BATCH_SIZE, exif: Exif = EXIF
 ) -> ImageFiles:
-    """Images of a folder, resized to the network's input."""
+    """Images of a folder, resized to the network's input. exif: "apply" turns them as their EXIF data say."""
     height, width, channels = model.graph.input.shape
-    files = [str(path) for path in image_files(folder)]
+    files = [PictureFile(str(path), exif == "apply") for path in image_files(folder)]
     layout = ImageLayout(width, height, channels, auto_resize=True)
     return choose_images(files, count, seed, layout, str(folder), batch_size)
 
@@ -139,7 +150,8 @@ def images_from_spec(
     frames = load_frames(spec.dataset_config, class_names(spec), split)
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
     source = f"the spec's {split} data"
-    return choose_images(frames.image_paths, count, spec.random_seed, layout, source, batch_size)
+    files = [frames.image(row) for row in range(len(frames))]
+    return choose_images(files, count, spec.random_seed, layout, source, batch_size)
 
 
 def images_from_tensorfile(
@@ -165,8 +177,11 @@ def calibration_images(
     data_file: Path | None = None,
     batches: int = CALIBRATION_BATCHES,
     batch_size: int = CALIBRATION_BATCH_SIZE,
+    exif: Exif = EXIF,
 ) -> CalibrationImages | None:
     """The images that the flags of `export` name; says which. None where they name none.
+
+    exif: of image_dir; the records of the spec's data say it themselves.
 
     data_file comes before image_dir, and that before the spec. A data_file that does not exist is made from
     image_dir, as TAO does; one that exists is used, with a warning that image_dir is not.
@@ -178,10 +193,10 @@ def calibration_images(
         if image_dir is not None and data_file.exists():
             warn(f"{data_file} exists and is used; --cal_image_dir {image_dir} is not read")
         elif image_dir is not None:
-            _write(data_file, images_from_folder(model, image_dir, count, seed), batch_size)
+            _write(data_file, images_from_folder(model, image_dir, count, seed, exif=exif), batch_size)
         images = images_from_tensorfile(model, data_file, count, batch_size)
     elif image_dir is not None:
-        images = images_from_folder(model, image_dir, count, seed, batch_size)
+        images = images_from_folder(model, image_dir, count, seed, batch_size, exif)
     elif spec is not None:
         images = images_from_spec(spec, count, batch_size)
     else:

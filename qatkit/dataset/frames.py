@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from qatkit import console
 from qatkit.dataset.paths import resolve
+from qatkit.dataset.picture_file import SUFFIXES, PictureFile, find_pictures, list_pictures
 from qatkit.dataset.records import Records, concatenate, read_records
 from qatkit.errors import DataError, SpecError
 
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
 
 Split = Literal["training", "validation"]
 
+_FOLD = re.compile(r"fold-(\d+)-of-")
 # Files that lie beside record files and match a pattern such as `tfrecords/*`: TAO's own are
 # `<output>_warning.json` and `status.json`.
-_NOT_RECORDS = frozenset({".json", ".txt", ".log", ".yaml", ".yml"})
+_NOT_RECORDS = frozenset({".json", ".txt", ".log", ".yaml", ".yml"}) | SUFFIXES
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,7 @@ class FrameTable:
     boxes: float32 [M, 4], x1 y1 x2 y2 in pixels of the image file; those of frame i are
     boxes[row_splits[i] : row_splits[i + 1]]. class_ids: int32 [M], an index into `classes`.
     weights: float32 [N], multiplies a frame's loss. sources: int32 [N], which data source a frame is from.
+    upright: bool [N], whether an image is turned as its EXIF data say; its size and boxes are then those it has so.
     """
 
     classes: tuple[str, ...]
@@ -45,9 +50,14 @@ class FrameTable:
     row_splits: NDArray[np.int64]
     weights: NDArray[np.float32]
     sources: NDArray[np.int32]
+    upright: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.image_paths)
+
+    def image(self, frame: int) -> PictureFile:
+        """The image file of a frame."""
+        return PictureFile(self.image_paths[frame], bool(self.upright[frame]))
 
     def objects(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Boxes [n, 4] in pixels of the image file, and class ids [n], of one frame."""
@@ -74,6 +84,7 @@ class FrameTable:
             row_splits=splits,
             weights=self.weights[chosen],
             sources=self.sources[chosen],
+            upright=self.upright[chosen],
         )
 
     @property
@@ -105,7 +116,7 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
     if missing:
         raise DataError(
             f"{missing[0]}: no such image ({len(missing)} of {len(frames)} are missing)",
-            hint="an image is image_directory_path / frame id . image_extension",
+            hint=_other_endings(Path(missing[0])) or "an image is image_directory_path / frame id . image_extension",
         )
     for note in notes:
         console.warn(note)
@@ -131,6 +142,7 @@ def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
         row_splits=np.searchsorted(frame_of, np.arange(len(paths) + 1)),
         weights=weights[sources],
         sources=sources,
+        upright=records.upright,
     )
     return frames, notes
 
@@ -160,25 +172,53 @@ def _select(config: DatasetConfig, split: Split) -> list[tuple[DataSource, list[
     part, wanted = f"fold-{config.validation_fold:03d}-of-", split == "validation"
     chosen = [(source, [path for path in files if (part in path.name) == wanted]) for source, files in found]
     if not any(files for _, files in chosen):
+        names = {match[1] for _, files in found for path in files if (match := _FOLD.search(path.name))}
+        there = f"there are only fold {', '.join(sorted(names))}" if names else "no name has a fold"
         what = "is in no record file's name" if wanted else "takes all record files: none is left to train on"
         raise DataError(
-            f"validation_fold: {config.validation_fold} {what} ({part}...)",
-            hint="dataset_convert with val_split 0 makes a single fold; validation_data_source names other files",
+            f"validation_fold: {config.validation_fold} {what} ({part}...); {there}",
+            hint="validation_data_source names other files to validate on",
         )
     return chosen
 
 
 def record_files(pattern: str) -> list[Path]:
-    """The record files that match `pattern`, sorted; what is clearly something else (.json, .txt) is left out.
+    """The record files that match `pattern`, or those in the folder of this name, sorted.
 
-    Raises DataError when there are none.
+    What is clearly something else (.json, .txt, hidden) is left out. In the part of a pattern that exists, brackets,
+    `*` and `?` are letters of a name. Raises DataError when there are none.
     """
     place = resolve(pattern)
-    found = [Path(name) for name in sorted(glob.glob(str(place), recursive=True))]  # noqa: PTH207 - absolute pattern
-    files = [path for path in found if path.is_file() and path.suffix not in _NOT_RECORDS]
+    found = sorted(place.iterdir()) if place.is_dir() else _matches(place)
+    files = [path for path in found if path.is_file() and not _is_no_record_file(path)]
     if not files:
-        raise DataError(f"{place}: no record files match", hint="tfrecords_path; dataset_convert makes them")
+        what = "no record files in this folder" if place.is_dir() else "no record files match"
+        raise DataError(f"{place}: {what}", hint=_nearest(place) or "tfrecords_path; dataset_convert makes them")
     return files
+
+
+def _matches(place: Path) -> list[Path]:
+    literal, rest = Path(place.anchor), place.parts[1:]
+    while rest and (literal / rest[0]).exists():
+        literal, rest = literal / rest[0], rest[1:]
+    if not rest:
+        return [literal]
+    pattern = os.path.join(glob.escape(str(literal)), *rest)  # noqa: PTH118 - a pattern is no path
+    return [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - absolute pattern
+
+
+def _is_no_record_file(path: Path) -> bool:
+    return path.suffix.lower() in _NOT_RECORDS or path.name.startswith(".")
+
+
+def _nearest(place: Path) -> str:
+    """What is there instead: the first folder of a pattern that does not exist, record files beside it."""
+    parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not parent.exists()]
+    if parents:
+        return f"there is no folder {parents[-1]}"
+    if any(place.parent.parent.glob(f"{glob.escape(place.parent.name)}-fold-*")):
+        return f"there are record files {place.parent}-fold-*"
+    return ""
 
 
 def _extension(config: DatasetConfig) -> str:
@@ -200,8 +240,17 @@ def _read(
         part = concatenate([read_records(path) for path in files])
         parts.append(part)
         sources.append(np.full(len(part.ids), number, np.int32))
-        paths += [str(folder / f"{frame}.{extension}") for frame in part.ids]
+        endings = (own or f".{extension}" for own in part.extensions)
+        paths += find_pictures([f"{folder / frame}{end}" for frame, end in zip(part.ids, endings)])
     return concatenate(parts), np.concatenate(sources), tuple(paths)
+
+
+def _other_endings(path: Path) -> str:
+    """Of a file that is missing: which pictures of its name there are."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    found = [other.name for other in list_pictures(path.parent).pictures if other.stem == path.stem]
+    return f"there is {', '.join(found)}; image_extension?" if found else ""
 
 
 def _map_classes(

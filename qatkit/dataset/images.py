@@ -1,5 +1,4 @@
-"""Images from files, decoded and brought to the network's size: the one way that training, evaluation,
-calibration and inference share. Pillow and NumPy only.
+"""Pictures brought to the network's size: the one way that training, evaluation, calibration and inference share.
 
 Shrinking is antialiased (bilinear with a support that grows with the factor), unlike TAO's training.
 """
@@ -7,20 +6,19 @@ Shrinking is antialiased (bilinear with a support that grows with the factor), u
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from qatkit.console import listed
+from qatkit.dataset.picture_file import SUFFIXES, PictureFile, Size, list_pictures, read_picture
 from qatkit.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -29,10 +27,6 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 R = TypeVar("R")
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp")
-# What Pillow's decoders raise for damaged files.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -91,12 +85,6 @@ class ImageLayout:
         return max(width, self.crop[0] + self.width), max(height, self.crop[1] + self.height)
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height from the header of an image file. Raises DataError where it is missing or no image."""
-    with _opened(path) as image:
-        return image.size
-
-
 def image_files(place: Path) -> list[Path]:
     """The image `place`, or the images in the folder `place` (not below it), sorted.
 
@@ -106,46 +94,49 @@ def image_files(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise DataError(f"{place}: no such image or folder")
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise DataError(f"{place}: holds no images", hint=f"looked for {', '.join(_SUFFIXES)}")
-    return found
+    found = list_pictures(place)
+    if not found.pictures:
+        others = f"it has {listed(found.others)}; " if found.others else ""
+        raise DataError(f"{place}: holds no images", hint=f"{others}looked for {', '.join(sorted(SUFFIXES))}")
+    return found.pictures
 
 
 def load_image(path: Path | str, width: int, height: int, channels: int, auto_resize: bool) -> NDArray[np.float32]:
-    """The image file as network input: float32 [height, width, channels], RGB or grey, 0..1.
+    """The image file, as it is stored, as network input: float32 [height, width, channels], RGB or grey, 0..1.
 
-    Raises DataError for a file that is missing, damaged or no image.
+    Raises DataError as `read_picture`.
     """
-    return to_float(load_pixels(path, ImageLayout(width, height, channels, auto_resize)))
+    return to_float(load_pixels(PictureFile(str(path)), ImageLayout(width, height, channels, auto_resize)))
 
 
-def load_pixels(path: Path | str, layout: ImageLayout, size: tuple[int, int] | None = None) -> Pixels:
+def load_pixels(file: PictureFile, layout: ImageLayout, size: Size | None = None) -> Pixels:
     """The image file as network input in bytes: uint8 [layout.height, layout.width, layout.channels].
 
-    `size` and errors: as in `load_canvas`.
+    `size` and errors: as in `read_picture`.
     """
-    left, top = layout.crop
-    return load_canvas(path, layout, size)[top : top + layout.height, left : left + layout.width]
+    return windowed(load_canvas(file, layout, size), layout)
 
 
-def load_canvas(path: Path | str, layout: ImageLayout, size: tuple[int, int] | None = None) -> Pixels:
+def load_canvas(file: PictureFile, layout: ImageLayout, size: Size | None = None) -> Pixels:
     """The resized image on its canvas, before the window is cut out: uint8 [h, w, layout.channels].
 
-    `size`: width and height that the file must have, where known.
-    Raises DataError for a file that is missing, damaged, no image, or of another size.
+    `size` and errors: as in `read_picture`.
     """
-    with _opened(path) as image:
-        if size is not None and image.size != size:
-            raise DataError(
-                f"{path}: the image is {image.size[0]} x {image.size[1]}, its record says {size[0]} x {size[1]}",
-                hint="run dataset_convert again",
-            )
-        pixels = _decoded(image, layout.channels)
-    original = pixels.size
+    return to_canvas(read_picture(file, layout.channels, size), layout)
+
+
+def to_canvas(picture: Image.Image, layout: ImageLayout) -> Pixels:
+    """A picture (RGB, or grey for 1 channel) resized, on its canvas: uint8 [h, w, layout.channels]."""
+    original = picture.size
     if original != layout.resized(original):
-        pixels = pixels.resize(layout.resized(original), Image.Resampling.BILINEAR)
-    return _pad(np.asarray(pixels), layout.padded(original))
+        picture = picture.resize(layout.resized(original), Image.Resampling.BILINEAR)
+    return _pad(np.asarray(picture), layout.padded(original))
+
+
+def windowed(canvas: Pixels, layout: ImageLayout) -> Pixels:
+    """The window of a canvas that the network sees: uint8 [layout.height, layout.width, layout.channels]."""
+    left, top = layout.crop
+    return canvas[top : top + layout.height, left : left + layout.width]
 
 
 def to_float(pixels: Pixels, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -170,29 +161,6 @@ def map_ahead(load: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterato
         finally:
             for future in waiting:
                 future.cancel()
-
-
-@contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
-    """The image in a file; Pillow's errors, also while it is used, become DataError naming the file."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image file") from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image that can be read") from error
-    except _PILLOW_ERRORS as error:
-        raise DataError(f"{path}: damaged image: {error}") from error
-
-
-def _decoded(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow's convert() would clip at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if channels == 3:
-        return image.convert("RGB")
-    image.draft("L", None)  # a JPEG's own luminance, as TensorFlow's decoder gives for one channel
-    return image.convert("L")
 
 
 def _pad(pixels: Pixels, size: tuple[int, int]) -> Pixels:

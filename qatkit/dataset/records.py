@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit.choices import Exif
 from qatkit.dataset.example import Feature, Kind, parse_example, serialize_example
 from qatkit.dataset.record_file import read_record_file, write_record_file
 from qatkit.errors import DataError
 
 Values: TypeAlias = Sequence[str] | Sequence[int] | Sequence[float]
+
+# Two keys that TAO does not have, written only where they are needed: how a file's name goes on behind the id, where
+# that is not the same for all images; that boxes are those of the picture turned as its EXIF data say ("apply").
+EXTENSION = "frame/extension"
+EXIF = "frame/exif"
 
 _COORDINATES = tuple(f"target/coordinates_{name}" for name in ("x1", "y1", "x2", "y2"))
 _KINDS: dict[str, Kind] = {
@@ -22,9 +28,11 @@ _KINDS: dict[str, Kind] = {
     "frame/width": "int64",
     "frame/height": "int64",
     "target/object_class": "bytes",
+    EXTENSION: "bytes",
+    EXIF: "bytes",
     **dict.fromkeys(_COORDINATES, "float"),
 }
-_TEXT_KEYS = frozenset({"frame/id", "target/object_class", "point_cloud/id"})
+_TEXT_KEYS = frozenset({"frame/id", "target/object_class", "point_cloud/id", EXTENSION, EXIF})
 _INTEGER_KEYS = frozenset({"frame/height", "frame/width", "target/occlusion"})
 _LARGEST = np.iinfo(np.int32).max
 
@@ -35,6 +43,8 @@ class Records:
 
     sizes: int32 [N, 2], width and height in pixels. counts: int64 [N], objects per record.
     boxes: float32 [M, 4], x1 y1 x2 y2 in pixels. class_names: [M] as stored.
+    extensions: [N], how the names of the files go on behind the ids (".jpg"), "" where the spec says so. upright:
+    bool [N], whether the pictures are turned as their EXIF data say.
     """
 
     ids: tuple[str, ...]
@@ -42,6 +52,8 @@ class Records:
     counts: NDArray[np.int64]
     boxes: NDArray[np.float32]
     class_names: tuple[str, ...]
+    extensions: tuple[str, ...]
+    upright: NDArray[np.bool_]
 
 
 def read_records(path: Path) -> Records:
@@ -66,6 +78,8 @@ def concatenate(parts: Sequence[Records]) -> Records:
         counts=np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
         boxes=np.concatenate([np.empty((0, 4), np.float32), *(part.boxes for part in parts)]),
         class_names=tuple(name for part in parts for name in part.class_names),
+        extensions=tuple(extension for part in parts for extension in part.extensions),
+        upright=np.concatenate([np.empty(0, np.bool_), *(part.upright for part in parts)]),
     )
 
 
@@ -82,7 +96,12 @@ def _record(data: bytes) -> Records:
     if not np.isfinite(boxes).all():
         raise ValueError(f"{frame!r} has a coordinate that is no number")
     size = np.array([[_pixels(features, "frame/width"), _pixels(features, "frame/height")]], np.int32)
-    return Records((frame,), size, np.array([len(names)]), boxes, tuple(names))
+    extension, exif = _optional(features, EXTENSION), _optional(features, EXIF)
+    if exif not in ("", *get_args(Exif)):
+        raise ValueError(f"{frame!r} has {EXIF} {exif!r}, which this version does not know")
+    return Records(
+        (frame,), size, np.array([len(names)]), boxes, tuple(names), (extension,), np.array([exif == "apply"])
+    )
 
 
 def _values(features: dict[str, Feature], key: str) -> Any:
@@ -93,6 +112,10 @@ def _values(features: dict[str, Feature], key: str) -> Any:
     if feature.kind != _KINDS[key]:
         raise ValueError(f"{key} holds {feature.kind}, not {_KINDS[key]}")
     return feature.values
+
+
+def _optional(features: dict[str, Feature], key: str) -> str:
+    return _text(_single(features, key), key) if len(_values(features, key)) else ""
 
 
 def _single(features: dict[str, Feature], key: str) -> Any:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qatkit.dataset import partition
-from qatkit.dataset.images import image_size
 from qatkit.dataset.kitti import KittiObject, read_labels
 from qatkit.dataset.paths import resolve
+from qatkit.dataset.picture_file import PictureFile, look_at
 from qatkit.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class KittiSource:
         image, label = Path(self._config.image_dir_name, name), Path(self._config.label_dir_name, f"{name}.txt")
         objects = read_labels(self._root / label)
         shown = Path(self._config.root_directory_path, label)  # as the spec writes it
-        width, height = image_size(self._root / f"{image}{self._extension}")
+        width, height = look_at(PictureFile(f"{self._root / image}{self._extension}"), decode=False).size
         return LabelledFrame(
             image.as_posix(),
             width,

@@ -102,8 +102,7 @@ def gallery(
 def _comparison(
     reference: Network, others: Sequence[Network], frames: FrameTable, layout: ImageLayout, frame: int
 ) -> Comparison:
-    path = frames.image_paths[frame]
-    picture = Image.fromarray(load_pixels(path, layout).squeeze()).convert("RGB")
+    picture = Image.fromarray(load_pixels(frames.image(frame), layout).squeeze()).convert("RGB")
     expected = _of_frame(reference.seen, frame)
     labels = _labels(frames, layout, frame)
     panels = [
@@ -111,7 +110,7 @@ def _comparison(
         _panel(reference.title, f"{len(expected)} found", picture, _plain(expected.boxes, SAME)),
         *(_compared(other, expected, picture, frames.classes, frame) for other in others),
     ]
-    return Comparison(Path(path).name, tuple(panels))
+    return Comparison(Path(frames.image_paths[frame]).name, tuple(panels))
 
 
 def _compared(other: Network, expected: Sightings, picture: Image.Image, classes: Sequence[str], frame: int) -> Panel:

@@ -159,7 +159,8 @@ def _row(candidate: Candidate, result: Result, speed: float) -> MeasuredModel:
 def _layers(quantized: Sequence[Candidate], spec: Experiment, frames: FrameTable) -> list[LayerErrors]:
     """The error of every tensor of every INT8 candidate against its own float network."""
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
-    images = [to_float(load_pixels(path, layout))[None] for path in frames.sample(_LAYER_IMAGES).image_paths]
+    sample = frames.sample(_LAYER_IMAGES)
+    images = [to_float(load_pixels(sample.image(row), layout))[None] for row in range(len(sample))]
     entries = []
     for candidate in track(quantized, "Errors per layer", len(quantized)):
         errors = layer_errors(OnnxFile.read(candidate.exported.onnx), OnnxFile.read(candidate.path), images)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from qatkit import status
 from qatkit.console import info, track
-from qatkit.dataset.images import image_files, image_size, load_image, map_ahead
+from qatkit.dataset.images import image_files, load_image, map_ahead
+from qatkit.dataset.picture_file import PictureFile, look_at
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
@@ -184,7 +185,7 @@ def _detect(
         cov, bbox = engine.predict(batch)
         grid = Grid(width, height, cov.shape[3], cov.shape[2], labels.box_scale, labels.box_offset)
         for path, detections in zip(paths, detect(cov, bbox, grid, params)):
-            yield path, image_size(path), detections
+            yield path, look_at(PictureFile(str(path)), decode=False).size, detections
 
 
 def _found(name: str, detections: Detections, spec: Inference) -> list[Found]:

@@ -13,6 +13,7 @@ import qatkit
 from qatkit.dataset.calibration_images import ImageFiles, choose_images
 from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.dataset.images import ImageLayout
+from qatkit.dataset.picture_file import PictureFile
 from qatkit.export.export import export_recorded
 from qatkit.model.file import Model
 from tests.support.frames import noise, write_image
@@ -26,7 +27,7 @@ def images(tmp_path: Path) -> ImageFiles:
     files = [
         write_image(tmp_path / "images" / f"{number}.png", noise(WIDTH, HEIGHT, seed=number)) for number in (1, 2)
     ]
-    return choose_images([str(path) for path in files], 2, 5, ImageLayout(WIDTH, HEIGHT), "a folder", 16)
+    return choose_images([PictureFile(str(path)) for path in files], 2, 5, ImageLayout(WIDTH, HEIGHT), "a folder", 16)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +82,8 @@ def test_the_same_record_makes_the_same_cache(tmp_path: Path, images: ImageFiles
     export_recorded(float_model(), tmp_path / "model.onnx", options(tmp_path), images)
     first = json.loads((tmp_path / "cal.images.json").read_text())
     layout = ImageLayout(**{**first["layout"], "scale": (1.0, 1.0), "crop": (0, 0)})
-    again = ImageFiles(
-        tuple(item["path"] for item in first["files"]), layout, first["source"], first["seed"], first["batch_size"]
-    )
+    paths = tuple(item["path"] for item in first["files"])
+    again = ImageFiles(paths, layout, first["source"], first["seed"], first["batch_size"], (False,) * len(paths))
     export_recorded(float_model(), tmp_path / "model.onnx", options(tmp_path), again)
     assert json.loads((tmp_path / "cal.images.json").read_text()) == first
 

@@ -41,6 +41,7 @@ def frames(tmp_path: Path) -> FrameTable:
         row_splits=np.array([0, 1, 1, 1, 1, 3]),
         weights=np.ones(count, np.float32),
         sources=np.zeros(count, np.int32),
+        upright=np.zeros(count, np.bool_),
     )
 
 

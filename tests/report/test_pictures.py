@@ -34,6 +34,7 @@ def frames(tmp_path: Path) -> FrameTable:
         row_splits=np.arange(4),
         weights=np.ones(3, np.float32),
         sources=np.zeros(3, np.int32),
+        upright=np.zeros(3, np.bool_),
     )
 
 

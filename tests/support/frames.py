@@ -55,6 +55,7 @@ def frame_table(
         row_splits=np.cumsum([0, *(len(items) for items in objects)]),
         weights=np.array(weights or [1.0] * len(paths), np.float32),
         sources=np.array(sources or [0] * len(paths), np.int32),
+        upright=np.zeros(len(paths), np.bool_),
     )
 
 

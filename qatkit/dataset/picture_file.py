@@ -1,0 +1,218 @@
+"""Picture files, opened in one way by all that reads them: what a file is, its pixels in 8 bits, its EXIF rotation.
+
+Pillow decodes. It names no files in its errors and warns of large pictures in words of its own; both end here.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from qatkit.choices import MAX_MEGAPIXELS
+from qatkit.errors import DataError
+
+Size = tuple[int, int]
+
+SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff"])
+# What Pillow's decoders raise for damaged files.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_MEGA = 1_000_000
+_ORIENTATION = 0x0112  # the EXIF tag
+# EXIF orientation -> what turns the stored pixels upright. 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LYING = frozenset({5, 6, 7, 8})  # orientations whose turn swaps width and height
+_MOST_16_BIT = 0xFFFF
+
+_most_pixels = MAX_MEGAPIXELS * _MEGA
+
+
+def limit_pixels(megapixels: float) -> None:
+    """Refuse pictures of more than this from now on, in the whole process; the default is MAX_MEGAPIXELS."""
+    global _most_pixels
+    _most_pixels = round(megapixels * _MEGA)
+    # Pillow's own limit warns first and names neither file nor size; `_opened` checks instead.
+    Image.MAX_IMAGE_PIXELS = None
+
+
+limit_pixels(MAX_MEGAPIXELS)
+
+
+class PictureFile(NamedTuple):
+    """A file to be read. upright: turned as its EXIF orientation says, not taken as it is stored."""
+
+    path: str
+    upright: bool = False
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """size: width and height as read. orientation: EXIF's, 1..8; 1 = stored as it is shown."""
+
+    size: Size
+    orientation: int
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether viewers show the picture in another way than it is stored."""
+        return self.orientation != 1
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """The pictures of a folder, sorted, and what else is in it, counted by ending (see `ending`)."""
+
+    pictures: list[Path]
+    others: Counter[str]
+
+
+def look_at(file: PictureFile, *, decode: bool) -> PictureFacts:
+    """What the header of a file says; decode: and whether all of its pixels are there.
+
+    Raises DataError for a file that is missing, damaged, too large or no picture.
+    """
+    with _opened(file.path) as image:
+        orientation = _orientation(image)
+        width, height = image.size
+        if decode:
+            image.draft("L", (1, 1))  # of a JPEG all bits are read, but few pixels made of them
+            image.load()
+    lying = file.upright and orientation in _LYING
+    return PictureFacts((height, width) if lying else (width, height), orientation)
+
+
+def read_picture(file: PictureFile, channels: int = 3, size: Size | None = None) -> Image.Image:
+    """The pixels of a file in 8 bits: RGB, or grey for 1 channel. Of 16 bits the upper 8 are taken.
+
+    size: width and height that the picture must have, where known.
+    Raises DataError for a file that is missing, damaged, too large, no picture, or of another size.
+    """
+    with _opened(file.path) as image:
+        if channels == 1:
+            image.draft("L", None)  # a JPEG's own luminance, as TensorFlow's decoder gives for one channel
+        orientation = _orientation(image)
+        picture = _in_8_bits(image, file.path).convert("RGB" if channels == 3 else "L")
+    if file.upright and orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
+    if size is not None and picture.size != size:
+        raise DataError(
+            f"{file.path}: the image is {picture.width} x {picture.height}, its record says {size[0]} x {size[1]}",
+            hint="run dataset_convert again",
+        )
+    return picture
+
+
+def list_pictures(folder: Path) -> PictureFolder:
+    """The pictures in `folder` (not below it), by their endings. Raises DataError where it is no folder."""
+    try:
+        found = sorted(folder.iterdir())
+    except NotADirectoryError:
+        raise DataError(f"{folder}: this is a file, not a folder") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot read this folder: {error.strerror}") from None
+    pictures = [path for path in found if is_picture(path)]
+    return PictureFolder(pictures, Counter(ending(path) for path in found if not is_picture(path)))
+
+
+def find_pictures(paths: Sequence[str]) -> list[str]:
+    """Each path as it is on the disk: where there is none, but one whose ending differs in its case, that one."""
+    folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120 - strings, for there may be millions
+    there = {folder: _by_lower_ending(folder) for folder in folders}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        named = there[folder].get(_lower_ending(name), [])
+        found.append(path if len(named) != 1 or name in named else os.path.join(folder, named[0]))  # noqa: PTH118
+    return found
+
+
+def _by_lower_ending(folder: str) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            names.setdefault(_lower_ending(entry.name), []).append(entry.name)
+    return names
+
+
+def _lower_ending(name: str) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+    return stem + suffix.lower()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether `path` has a picture's ending, in letters of any case, and is not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def ending(path: Path) -> str:
+    """What to count a file as that is passed over: its ending as written, "folder", "hidden" or "no ending"."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_dir():
+        return "folder"
+    return path.suffix or "no ending"
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    """The picture in a file; Pillow's errors, also while it is used, become DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            _check_pixels(path, image.size)
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image file") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not an image that can be read") from error
+    except _PILLOW_ERRORS as error:
+        raise DataError(f"{path}: damaged image: {error}") from error
+
+
+def _check_pixels(path: str, size: Size) -> None:
+    pixels = size[0] * size[1]
+    if pixels > _most_pixels:
+        raise DataError(
+            f"{path}: {size[0]} x {size[1]} are {pixels / _MEGA:.4g} megapixels, at most "
+            f"{_most_pixels / _MEGA:.4g} are read",
+            hint=f"--max_megapixels {-(-pixels // _MEGA)} lifts the limit",
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 where there is none. TIFF has 1: Pillow itself turns what it reads."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # a PNG would be decoded to look for EXIF behind the pixels
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _PILLOW_ERRORS:  # damaged EXIF data say nothing of the pixels
+        return 1
+    return found if found in _TURNS else 1
+
+
+def _in_8_bits(image: Image.Image, path: str) -> Image.Image:
+    """Pillow's convert() would clip 16 bits at 255 instead of scaling them."""
+    if image.mode == "F":
+        raise DataError(f"{path}: its pixels are floating-point numbers", hint="8 or 16 bits are read")
+    if not image.mode.startswith("I"):
+        return image
+    pixels = np.asarray(image)
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > _MOST_16_BIT:
+        raise DataError(f"{path}: its pixels have more than 16 bits", hint="8 or 16 bits are read")
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
