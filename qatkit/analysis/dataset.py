@@ -1,10 +1,10 @@
-"""What the data of a spec hold, in numbers; the images themselves are not read."""
+"""What the data of a spec hold, in numbers, and which images cannot be used."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from qatkit.console import track
 from qatkit.dataset.batches import network_boxes
 from qatkit.dataset.convert import SEED, source_of
-from qatkit.dataset.frames import Split, missing_images, scan_frames
-from qatkit.dataset.images import ImageLayout
-from qatkit.dataset.sources import LabelledFrame, Source
+from qatkit.dataset.frames import FrameTable, Split, missing_images, scan_frames
+from qatkit.dataset.images import ImageLayout, map_ahead
+from qatkit.dataset.picture_file import PictureFacts, look_at
+from qatkit.dataset.source import LabelledFrame, Reading, read_frames
+from qatkit.dataset.tally import Tally, Turned, reaches_beyond
 from qatkit.errors import DataError
 from qatkit.evaluation.matching import Criteria
 from qatkit.spec import ClusteringConfig, DatasetExportConfig, Experiment, class_names
 from qatkit.spec.backbones import STRIDE
 
 _MANY = 0.25  # of a class's objects
+_IMAGES_AHEAD = 64  # looked at before they are asked for
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class ClassStatistics:
 
     median_size: width and height; None without objects. in_one_cell: how many fit into a grid cell.
     not_evaluated: how many evaluation_box_config leaves out. too_low: how many are not higher than the
-    minimum_bounding_box_height of DBSCAN's detections. outside: how many have less than a pixel inside the image.
+    minimum_bounding_box_height of DBSCAN's detections. outside: how many reach beyond their image. unseen: how many
+    have less than a pixel inside the network's input.
     """
 
     name: str
@@ -41,6 +45,7 @@ class ClassStatistics:
     not_evaluated: int
     too_low: int
     outside: int
+    unseen: int
 
     def notes(self) -> Iterator[str]:
         """What is wrong with many of the objects."""
@@ -48,7 +53,8 @@ class ClassStatistics:
             (self.in_one_cell, f"fit into one grid cell ({STRIDE}x{STRIDE} pixels of the network's input)"),
             (self.not_evaluated, "are left out by evaluation_config.evaluation_box_config"),
             (self.too_low, "are not higher than minimum_bounding_box_height: they will not be detected"),
-            (self.outside, "lie outside the network's input"),
+            (self.outside, "reach beyond their image"),
+            (self.unseen, "lie outside the network's input"),
         ):
             if count and count >= _MANY * self.objects:
                 yield f"{count} of {self.objects} objects of class {self.name} {what}"
@@ -56,10 +62,11 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """The record files of a split. missing_images: files that do not exist."""
+    """The record files of a split. missing_images: files that do not exist. problems: images that cannot be used."""
 
     images: int
     missing_images: tuple[str, ...]
+    problems: tuple[str, ...]
     classes: tuple[ClassStatistics, ...]
     notes: tuple[str, ...]
 
@@ -68,64 +75,99 @@ class SplitStatistics:
 class ConversionStatistics:
     """The labels that a conversion reads.
 
-    folds: images per fold. objects: by the name that the records will have. no_area: objects that the conversion
-    leaves out. classes: of the network, where an experiment spec says which. problems: frames that cannot be read.
+    folds: images per fold. objects: by the name that the records will have. classes: of the network, where an
+    experiment spec says which. problems: frames that cannot be read. passed_over: what is no frame, by reason. notes:
+    what else to tell of labels and images.
     """
 
     folds: tuple[int, ...]
     objects: dict[str, int]
-    no_area: int
     classes: tuple[ClassStatistics, ...]
     problems: tuple[str, ...]
+    passed_over: dict[str, int]
+    notes: tuple[str, ...]
 
 
-def split_statistics(spec: Experiment, split: Split) -> SplitStatistics:
-    """Read the record files of a split. Raises DataError where training would, but for missing images."""
+def split_statistics(spec: Experiment, split: Split, *, decode: bool = True) -> SplitStatistics:
+    """Read the record files of a split, and its images. Raises DataError where training would, but for images.
+
+    decode: look at all pixels, not only at the heads.
+    """
     frames, notes = scan_frames(spec.dataset_config, class_names(spec), split)
     classes = _by_class(spec, frames.boxes, frames.object_sizes, frames.class_ids)
-    small = [f"{split} data: {note}" for statistics in classes for note in statistics.notes()]
-    return SplitStatistics(len(frames), tuple(missing_images(frames)), classes, (*notes, *small))
+    small = [note for statistics in classes for note in statistics.notes()]
+    missing = missing_images(frames)
+    turned = Turned()
+    problems = list(_look_at_images(frames, set(missing), f"{split} data", turned, decode=decode))
+    told = (*notes, *(f"{split} data: {note}" for note in (*small, *turned.notes())))
+    return SplitStatistics(len(frames), tuple(missing), tuple(problems), classes, told)
 
 
-def conversion_statistics(config: DatasetExportConfig, spec: Experiment | None) -> ConversionStatistics:
-    """Read all labels, and the heads of all images, of a conversion. Raises DataError where nothing can be read."""
-    source = source_of(config, random.Random(SEED))
-    folds = [names for names in source.fold_names() if names]
+def conversion_statistics(
+    config: DatasetExportConfig, spec: Experiment | None, *, decode: bool = True
+) -> ConversionStatistics:
+    """Read all labels and images of a conversion. Raises DataError where nothing can be read.
+
+    decode: look at all pixels, not only at the heads.
+    """
+    source = source_of(config, random.Random(SEED), reading=Reading(decode=decode))
+    folds = [(number, names) for number, names in enumerate(source.fold_names()) if names]
     problems: list[str] = []
-    tally = _Tally()
-    for number, names in enumerate(folds):
-        for frame in _frames(source, number, names, problems):
+    tally, objects = Tally(), _Objects()
+    for number, names in folds:
+        for frame in read_frames(source, number, names, f"fold {number}", lambda error: problems.append(str(error))):
             tally.add(frame)
-    classes = () if spec is None else tally.by_class(spec)
+            objects.add(frame)
     return ConversionStatistics(
-        tuple(map(len, folds)), dict(Counter(tally.names)), tally.no_area, classes, tuple(problems)
+        folds=tuple(len(names) for _, names in folds),
+        objects=dict(Counter(objects.names)),
+        classes=() if spec is None else objects.by_class(spec),
+        problems=tuple(problems),
+        passed_over=dict(source.passed_over),
+        notes=tuple(tally.notes()),
     )
 
 
-def _frames(source: Source, fold: int, names: Sequence[str], problems: list[str]) -> Iterator[LabelledFrame]:
-    """The frames of a fold that can be read; what is wrong with the others goes to `problems`."""
-    for name in track(names, f"fold {fold}", len(names)):
+def _look_at_images(
+    frames: FrameTable, missing: set[str], title: str, turned: Turned, *, decode: bool
+) -> Iterator[str]:
+    """What is wrong with images that exist; those with an EXIF rotation that is ignored go to `turned`."""
+
+    def attempt(row: int) -> PictureFacts | str:
         try:
-            yield source.frame(fold, name)
+            return look_at(frames.image(row), decode=decode)
         except DataError as error:
-            problems.append(str(error))
+            return str(error)
+
+    # A file may be several frames, where sample_modifier_config repeats it.
+    rows = [row for path, row in zip(frames.image_paths, range(len(frames))) if path not in missing]
+    rows = list({frames.image_paths[row]: row for row in rows}.values())
+    for row, facts in zip(rows, track(map_ahead(attempt, rows, _IMAGES_AHEAD), title, len(rows))):
+        width, height = frames.sizes[row].tolist()
+        if isinstance(facts, str):
+            yield facts
+        elif facts.size != (width, height):
+            yield (
+                f"{frames.image_paths[row]}: the image is {facts.size[0]} x {facts.size[1]}, its record says "
+                f"{width} x {height}"
+            )
+        elif facts.is_turned and not frames.upright[row]:
+            turned.add(frames.objects(row)[0], width, height)
 
 
-class _Tally:
+class _Objects:
     """Objects of labelled frames, one after the other."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.no_area = 0
         self._boxes: list[tuple[float, float, float, float]] = []
         self._sizes: list[tuple[int, int]] = []
 
     def add(self, frame: LabelledFrame) -> None:
-        kept = [item.label for item in frame.objects if item.label.is_drawable]
-        self.no_area += len(frame.objects) - len(kept)
-        self.names += [label.class_name.lower() for label in kept]
-        self._boxes += [label.box for label in kept]
-        self._sizes += [(frame.width, frame.height)] * len(kept)
+        labels = [item.label for item in frame.drawable]
+        self.names += [label.class_name.lower() for label in labels]
+        self._boxes += [label.box for label in labels]
+        self._sizes += [(frame.width, frame.height)] * len(labels)
 
     def by_class(self, spec: Experiment) -> tuple[ClassStatistics, ...]:
         mapping, classes = spec.dataset_config.target_class_mapping, class_names(spec)
@@ -142,10 +184,15 @@ def _by_class(
     layout = ImageLayout.from_spec(spec.augmentation_config.preprocessing)
     moved = network_boxes(boxes, np.maximum(sizes, 1), layout)
     inside = np.clip(moved, 0, np.array((layout.width, layout.height) * 2, np.float32))
-    return tuple(_of_class(spec, name, inside[class_ids == number]) for number, name in enumerate(class_names(spec)))
+    beyond = reaches_beyond(boxes, sizes)
+    rows = [class_ids == number for number in range(len(class_names(spec)))]
+    return tuple(
+        _of_class(spec, name, inside[row], int(beyond[row].sum())) for name, row in zip(class_names(spec), rows)
+    )
 
 
-def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32]) -> ClassStatistics:
+def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32], outside: int) -> ClassStatistics:
+    """boxes: what is inside the network's input, in its pixels. outside: how many reach beyond their image."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     visible = (width >= 1) & (height >= 1)
     clustering = spec.postprocessing_config.target_class_config[name].clustering_config
@@ -161,7 +208,8 @@ def _of_class(spec: Experiment, name: str, boxes: NDArray[np.float32]) -> ClassS
         in_one_cell=count((width <= STRIDE) & (height <= STRIDE)),
         not_evaluated=count(~Criteria.from_spec(spec.evaluation_config, name).admits(boxes)),
         too_low=count(height <= lowest),
-        outside=len(boxes) - int(visible.sum()),
+        outside=outside,
+        unseen=len(boxes) - int(visible.sum()),
     )
 
 

@@ -31,19 +31,26 @@ _STDOUT = "-"
     metavar="[FILE]",
     help="Everything as JSON, to FILE too; without FILE to standard output, and nothing else there.",
 )
+@options.no_decode
+@options.max_megapixels
 def check(
-    spec: Path | None, dataset_export_spec: Path | None, inference_spec: Path | None, json_file: str | None
+    spec: Path | None,
+    dataset_export_spec: Path | None,
+    inference_spec: Path | None,
+    json_file: str | None,
+    decode: bool,
 ) -> None:
     """Validate specs and look at their data, without TensorFlow, before anything runs.
 
     Prints the effective values, what has no effect here, what contradicts itself, and, where the data are on this
-    machine, how many objects of each class there are and how large they are. Exit code 2: specs, 3: data.
+    machine, how many objects of each class there are, how large they are, and which images are missing, damaged or of
+    another size than recorded. Exit code 2: specs, 3: data.
     """
     from qatkit.console import warn
     from qatkit.files import write_json
     from qatkit.workflow.check import check
 
-    report = check(spec, dataset_export_spec, inference_spec)
+    report = check(spec, dataset_export_spec, inference_spec, decode=decode)
     if json_file == _STDOUT:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

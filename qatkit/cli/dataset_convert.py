@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 @options.file(
     "-d", "--dataset_export_spec", "spec", required=True, help="Conversion spec (kitti_config or coco_config)."
 )
-@options.file("-o", "--output_filename", "output", required=True, help="Folder and prefix of the record files.")
+@click.option(
+    "-o",
+    "--output_filename",
+    "output",
+    required=True,
+    help="Folder and prefix of the record files; with / at the end a folder alone.",
+)
 @click.option(
     "-f", "--validation_fold", type=click.IntRange(min=0), help="Fold that sample_modifier_config leaves alone."
 )
@@ -26,11 +32,15 @@ if TYPE_CHECKING:
     "--tao_split",
     help='Partition mode "random": validate on the first images by name, as TAO does, not on random ones.',
 )
+@options.exif("Pictures with an EXIF rotation")
+@options.no_decode
+@options.flag("--leave_out", help="Leave out images that cannot be used, or have no label file, instead of ending.")
+@options.max_megapixels
 @options.verbose("Show every object that is left out.")
 def dataset_convert(verbose: bool, **flags: Any) -> None:
     """Convert KITTI or COCO labels to the TFRecord files that training reads.
 
-    Nothing is written unless every label and image can be read.
+    Every label is read and every image decoded; unless all of them are good, nothing is written.
     """
     from qatkit.workflow.dataset_convert import convert_dataset
 
@@ -49,9 +59,11 @@ def _show(report: ConvertReport, *, verbose: bool) -> None:
     if verbose:
         for key, box in report.skipped.items():
             console.info(f"left out: {key} {box}")
-    if report.skipped:
-        console.warn(
-            f"objects left out because their boxes have no area: {len(report.skipped)}, see {report.warning_file}"
-        )
+    for note in report.tally.notes():
+        console.warn(note)
+    if report.warning_file is not None:
+        console.info(f"the objects that were left out are listed in {report.warning_file}")
+    if report.passed_over:
+        console.warn(f"passed over: {console.listed(report.passed_over)}")
     files = [path for fold in report.folds for path in fold.files]
     console.info(f"{report.images} images in {len(files)} files, from {files[0]}")

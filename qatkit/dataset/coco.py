@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from qatkit.dataset.json_file import read_json
 from qatkit.dataset.kitti import LARGEST, KittiObject, LabelledObject
 from qatkit.errors import DataError
 
@@ -73,7 +73,7 @@ def read_coco(path: Path) -> CocoFile:
     missing or repeated is told by its row, from 1.
     Raises DataError with the row, its id and the value that is wrong.
     """
-    content = _json(path)
+    content = read_json(path)
     try:
         images, annotations, categories = (_rows(content, key) for key in ("images", "annotations", "categories"))
         names = _categories(categories)
@@ -85,25 +85,6 @@ def read_coco(path: Path) -> CocoFile:
         name: CocoImage(name, row.width, row.height, tuple(objects.get(name, ()))) for name, row in pictures.items()
     }
     return CocoFile(path, names, found, unlisted, len(images) - len(pictures))
-
-
-def _json(path: Path) -> Any:
-    """The content of a JSON file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this file: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not JSON: no text in UTF-8 or UTF-16") from None
-    except json.JSONDecodeError as error:
-        ends = "; the file ends there" if error.pos >= len(error.doc.rstrip()) else ""
-        raise DataError(f"{path}: not JSON: line {error.lineno} column {error.colno} cannot be read{ends}") from None
-    except ValueError:  # Python's limit of 4300 digits
-        raise DataError(f"{path}: not a COCO annotation file: a number with thousands of digits") from None
-    except RecursionError:
-        raise DataError(f"{path}: not a COCO annotation file: lists or objects nested too deep") from None
 
 
 def _rows(content: Any, key: str) -> list[Any]:

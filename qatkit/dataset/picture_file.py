@@ -162,12 +162,12 @@ def is_picture(path: Path) -> bool:
 
 
 def ending(path: Path) -> str:
-    """What to count a file as that is passed over: its ending as written, "folder", "hidden" or "no ending"."""
+    """What to count a file as that is passed over: "*.png" by its ending as written, or which kind it is."""
     if path.name.startswith("."):
-        return "hidden"
+        return "hidden files"
     if path.is_dir():
-        return "folder"
-    return path.suffix or "no ending"
+        return "folders"
+    return f"*{path.suffix}" if path.suffix else "files without ending"
 
 
 @contextmanager

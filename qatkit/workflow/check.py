@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
+from qatkit.console import listed
 from qatkit.dataset.frames import Split, record_files, sources_of
 from qatkit.dataset.paths import resolve
 from qatkit.errors import DataError, SpecError, UsageError
@@ -113,10 +114,15 @@ class CheckReport:
 
 
 def check(
-    experiment: Path | None = None, dataset_export: Path | None = None, inference: Path | None = None
+    experiment: Path | None = None,
+    dataset_export: Path | None = None,
+    inference: Path | None = None,
+    *,
+    decode: bool = True,
 ) -> CheckReport:
     """Review the specs that are given, one by one and together, and take statistics of what is here of their data.
 
+    decode: look at all pixels of all images, not only at their heads.
     Raises UsageError when no spec is given, and nothing else: errors are in the report.
     """
     files = {"experiment": experiment, "dataset_export": dataset_export, "inference": inference}
@@ -130,7 +136,7 @@ def check(
         reports["dataset_export"].refuse(contradictions.of_conversion(spec, export))
     if spec and deployed:
         reports["inference"].refuse(contradictions.of_inference(spec, deployed))
-    return CheckReport(reports, _data_report(spec, export, deployed))
+    return CheckReport(reports, _data_report(spec, export, deployed, decode=decode))
 
 
 def _reviewed(report: SpecReport | None, review: Callable[[Path], Review[M]]) -> M | None:
@@ -149,15 +155,15 @@ def _reviewed(report: SpecReport | None, review: Callable[[Path], Review[M]]) ->
 
 
 def _data_report(
-    spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None
+    spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None, *, decode: bool
 ) -> DataReport:
     data = DataReport()
     if spec is not None:
         for split in get_args(Split):
-            _add_split(spec, split, data)
+            _add_split(spec, split, data, decode=decode)
         _look_for(spec.model_config.pretrained_model_file, "model_config.pretrained_model_file", data)
     if export is not None:
-        _add_conversion(export, spec, data)
+        _add_conversion(export, spec, data, decode=decode)
     if inference is not None:
         config = inference.inferencer_config
         _look_for(config.tlt_config.model, "tlt_config.model", data)
@@ -166,13 +172,13 @@ def _data_report(
     return data
 
 
-def _add_split(spec: Experiment, split: Split, data: DataReport) -> None:
+def _add_split(spec: Experiment, split: Split, data: DataReport, *, decode: bool) -> None:
     patterns = [source.tfrecords_path for source in sources_of(spec.dataset_config, split)]
     if not any(_has_records(pattern) for pattern in patterns):
         data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
         return
     try:
-        statistics = split_statistics(spec, split)
+        statistics = split_statistics(spec, split, decode=decode)
     except (DataError, OSError) as error:
         data.errors.append(str(error))
         return
@@ -181,6 +187,7 @@ def _add_split(spec: Experiment, split: Split, data: DataReport) -> None:
     if statistics.missing_images:
         count = f"{len(statistics.missing_images)} of {statistics.images} are missing"
         data.errors.append(f"{split} data: {statistics.missing_images[0]}: no such image ({count})")
+    _add_problems(f"{split} data", statistics.problems, data)
 
 
 def _has_records(pattern: str) -> bool:
@@ -190,24 +197,29 @@ def _has_records(pattern: str) -> bool:
         return False
 
 
-def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport) -> None:
+def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport, *, decode: bool) -> None:
     kitti = config.WhichOneof("convert_config_type") == "kitti_config"
     root = config.kitti_config.root_directory_path if kitti else config.coco_config.root_directory_path
     if not os.path.isdir(resolve(root)):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
         data.not_here.append(f"labels: no folder {root}")
         return
     try:
-        statistics = conversion_statistics(config, spec)
+        statistics = conversion_statistics(config, spec, decode=decode)
     except (DataError, SpecError, OSError) as error:
         data.errors.append(str(error))
         return
     data.conversion = statistics
-    data.errors += statistics.problems[:_MOST_SHOWN]
-    if len(statistics.problems) > _MOST_SHOWN:
-        data.errors.append(f"labels: {len(statistics.problems) - _MOST_SHOWN} more frames that cannot be read")
-    if statistics.no_area:
-        data.warnings.append(f"labels: {statistics.no_area} objects have no area: they will be left out")
+    _add_problems("labels", statistics.problems, data)
+    data.warnings += [f"labels: {note}" for note in statistics.notes]
+    if statistics.passed_over:
+        data.warnings.append(f"labels: passed over: {listed(statistics.passed_over)}")
     data.warnings += [f"labels: {note}" for item in statistics.classes for note in item.notes()]
+
+
+def _add_problems(title: str, problems: Sequence[str], data: DataReport) -> None:
+    data.errors += problems[:_MOST_SHOWN]
+    if len(problems) > _MOST_SHOWN:
+        data.errors.append(f"{title}: {len(problems) - _MOST_SHOWN} more images that cannot be used")
 
 
 def _look_for(path: str, field: str, data: DataReport) -> None:

@@ -38,8 +38,8 @@ def test_no_objects_of_a_class(tmp_path: Path) -> None:
     write_frames(tmp_path, 1, {"a": [("bus", (0, 0, 90, 90))]})
     statistics = split_statistics(with_bus(spec_of(tmp_path)), "training")
     assert statistics.classes == (
-        ClassStatistics("car", 0, None, 0, 0, 0, 0),
-        ClassStatistics("bus", 1, (45, 45), 0, 0, 0, 0),
+        ClassStatistics("car", 0, None, 0, 0, 0, 0, 0),
+        ClassStatistics("bus", 1, (45, 45), 0, 0, 0, 0, 0),
     )
     assert statistics.notes == ("training data: no objects of class car",)
 
@@ -59,7 +59,7 @@ def test_sizes_in_the_network(tmp_path: Path, old: str, new: str, not_evaluated:
     write_frames(tmp_path, 1, {"a": [CELL, WIDE], "b": [], "c": [LOW, LARGE, OUTSIDE]})
     statistics = split_statistics(spec_of(tmp_path, (old, new)), "training")
     assert (statistics.images, statistics.missing_images) == (3, ())
-    assert statistics.classes == (ClassStatistics("car", 5, (25.0, 13.0), 1, not_evaluated, too_low, 1),)
+    assert statistics.classes == (ClassStatistics("car", 5, (25.0, 13.0), 1, not_evaluated, too_low, 2, 1),)
 
 
 def test_scaled_and_cropped(tmp_path: Path) -> None:
@@ -67,15 +67,19 @@ def test_scaled_and_cropped(tmp_path: Path) -> None:
     write_frames(tmp_path, 1, {"a": [("car", (0, 0, 40, 60)), ("car", (80, 0, 99, 60))]})
     window = "crop_left: 10 crop_right: 74 crop_top: 20 crop_bottom: 68"
     statistics = split_statistics(spec_of(tmp_path, ("enable_auto_resize: true", window)), "training")
-    assert statistics.classes == (ClassStatistics("car", 2, (30.0, 40.0), 0, 0, 0, 1),)
+    assert statistics.classes == (ClassStatistics("car", 2, (30.0, 40.0), 0, 0, 0, 0, 1),)
 
 
 def test_many_small_objects_are_told_of(tmp_path: Path) -> None:
     write_frames(tmp_path, 1, {"a": [CELL, LARGE, LARGE, LARGE]})
     write_frames(tmp_path, 0, {"b": [CELL, LARGE, LARGE, LARGE, LARGE]})
-    what = "1 of 4 objects of class car fit into one grid cell (16x16 pixels of the network's input)"
-    assert split_statistics(spec_of(tmp_path), "training").notes == (f"training data: {what}",)
-    assert split_statistics(spec_of(tmp_path), "validation").notes == ()
+    small = "1 of 4 objects of class car fit into one grid cell (16x16 pixels of the network's input)"
+    beyond = "{} objects of class car reach beyond their image"
+    assert split_statistics(spec_of(tmp_path), "training").notes == (
+        f"training data: {small}",
+        f"training data: {beyond.format('3 of 4')}",
+    )
+    assert split_statistics(spec_of(tmp_path), "validation").notes == (f"validation data: {beyond.format('4 of 5')}",)
 
 
 def test_missing_images_are_listed(tmp_path: Path) -> None:
@@ -107,21 +111,22 @@ def conversion(root: Path) -> DatasetExportConfig:
 
 def test_labels(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     statistics = conversion_statistics(conversion(labels), None)
-    assert (sorted(statistics.folds), statistics.objects, statistics.no_area) == ([1, 4], {"car": 1, "tree": 1}, 1)
+    assert (sorted(statistics.folds), statistics.objects) == ([1, 4], {"car": 1, "tree": 1})
+    assert statistics.notes == ("objects left out: no area 1",)
     assert (statistics.classes, statistics.problems) == ((), ())
     assert capsys.readouterr().out == ""
 
 
 def test_labels_mapped_by_a_training_spec(labels: Path, tmp_path: Path) -> None:
     statistics = conversion_statistics(conversion(labels), spec_of(tmp_path))
-    assert statistics.classes == (ClassStatistics("car", 1, (16.0, 16.0), 1, 0, 0, 0),)
+    assert statistics.classes == (ClassStatistics("car", 1, (16.0, 16.0), 1, 0, 0, 0, 0),)
 
 
 def test_no_labelled_objects(tmp_path: Path) -> None:
     root = kitti_folder(tmp_path / "data", {"a": []})
     statistics = conversion_statistics(conversion(root), spec_of(tmp_path))
     assert (statistics.folds, statistics.objects) == ((1,), {})
-    assert statistics.classes == (ClassStatistics("car", 0, None, 0, 0, 0, 0),)
+    assert statistics.classes == (ClassStatistics("car", 0, None, 0, 0, 0, 0, 0),)
 
 
 def test_frames_that_cannot_be_read(labels: Path) -> None:

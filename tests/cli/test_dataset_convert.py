@@ -51,7 +51,7 @@ def test_writes_records_and_shows_counts(spec: Path, tmp_path: Path) -> None:
     assert ["000", "2", "2"] in rows and ["001", "3", "2"] in rows and ["all", "5", "4"] in rows
     assert ["Car", "car"] in rows
     assert "5 images in 4 files" in output
-    assert "left out because their boxes have no area: 1, see" in output
+    assert "objects left out: no area 1" in output and "left out are listed in" in output
     events = [json.loads(line) for line in (tmp_path / "results" / "status.json").read_text().splitlines()]
     assert [event["status"] for event in events] == ["STARTED", "SUCCESS"]
     assert events[1]["kpi"] == {"num_images": 5}

@@ -247,8 +247,8 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
         (b'{"a": 1,\n\n  ?}', "not JSON: line 3 column 3 cannot be read"),
         (b'{"a": "\xe9"}', "not JSON: no text in UTF-8 or UTF-16"),
         (b"\x89PNG\xff\xfe", "not JSON: no text in UTF-8 or UTF-16"),
-        (b"1" * 5000, "not a COCO annotation file: a number with thousands of digits"),
-        (b"[" * 100_000, "not a COCO annotation file: lists or objects nested too deep"),
+        (b"1" * 5000, "cannot read this JSON file: a number with thousands of digits"),
+        (b"[" * 100_000, "cannot read this JSON file: lists or objects nested too deep"),
     ],
 )
 def test_files_that_are_no_json(tmp_path: Path, data: bytes, message: str) -> None:

@@ -194,8 +194,8 @@ def test_labels(tmp_path: Path, write: Write) -> None:
     report = check(write("spec.txt", EXPERIMENT), export)
     assert report.data.conversion is not None and report.data.conversion.objects == {"car": 2}
     assert report.data.conversion.classes[0].objects == 2
-    assert len(report.errors) == 6 and report.errors[-1] == "labels: 1 more frames that cannot be read"
-    assert report.warnings == ["labels: 2 objects have no area: they will be left out"]
+    assert len(report.errors) == 6 and report.errors[-1] == "labels: 1 more images that cannot be used"
+    assert report.warnings == ["labels: objects left out: no area 2"]
 
 
 def test_labels_that_are_not_there(tmp_path: Path, write: Write) -> None:
