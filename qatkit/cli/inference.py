@@ -18,6 +18,8 @@ from qatkit.cli.tao import TaoCommand
 @options.key
 @options.cal_cache
 @options.batch_size
+@options.exif("Images")
+@options.max_megapixels
 @options.tao_compat("Cluster as TAO's inference does, defects included, to compare with it.")
 @options.verbose("Name what is found in each image.", "--verbosity", "--verbose", "verbose")
 def inference(tao_compat: bool, **flags: Any) -> None:

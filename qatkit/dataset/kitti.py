@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -164,3 +166,17 @@ def read_labels(path: Path) -> list[KittiObject]:
         except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}") from None
     return objects
+
+
+def label_names(images: Sequence[str]) -> dict[str, str]:
+    """The name of each image's label file, by the image's file name: `a.txt` for `a.png`.
+
+    Where two would have the same, as of `a.jpg` and `a.png`, they are `a.jpg.txt` and `a.png.txt`.
+    """
+    names = {image: f"{Path(image).stem}.txt" for image in images}
+    while True:  # a second time where an image is called `a.png.jpg`
+        uses = Counter(names.values())
+        shared = [image for image, name in names.items() if uses[name] > 1 and name != f"{image}.txt"]
+        if not shared:
+            return names
+        names.update((image, f"{image}.txt") for image in shared)

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from qatkit.files import replacing
 
 Box = tuple[float, float, float, float]
 Color = tuple[int, int, int]
 
 TEXT_SIZE = 10
+
+# Pillow's names of the formats that pictures are written in, by ending.
+_FORMATS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "JPEG"),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,18 @@ def draw_boxes(picture: Image.Image, boxes: Iterable[DrawnBox], text_size: int =
         draw.rectangle(item.box, outline=item.color, width=item.line_width)
         if item.text:
             _label(draw, item, picture.width, text_size + 2)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write an RGB picture in the format of the ending of `path`; for another ending as `<path>.png`.
+
+    Only the pixels: EXIF data and colour profiles of the file that they come from may be of other pixels.
+    Raises EnvironmentProblem where it cannot be written.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    picture.info.clear()
+    with replacing(path if kind else path.with_name(f"{path.name}.png")) as temporary:
+        picture.save(temporary, format=kind or "PNG")
 
 
 def _label(draw: ImageDraw.ImageDraw, item: DrawnBox, width: int, height: int) -> None:

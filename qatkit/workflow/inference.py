@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from qatkit import status
-from qatkit.console import info, track
-from qatkit.dataset.images import image_files, load_image, map_ahead
-from qatkit.dataset.picture_file import PictureFile, look_at
+from qatkit.choices import EXIF, Exif
+from qatkit.console import info, info_names, listed, track
+from qatkit.dataset.images import ImageLayout, image_files, map_ahead, to_canvas, to_float
+from qatkit.dataset.picture_file import PictureFile, Size, list_pictures, read_picture
 from qatkit.detectnet.clustering import Compat, Detections
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
@@ -23,25 +25,12 @@ from qatkit.detectnet.labels import Labels
 from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.engine.open import open_engine
-from qatkit.errors import UsageError
-from qatkit.files import check_writable, make_directory, replacing, write_json, write_text
-from qatkit.report.drawing import DrawnBox, draw_boxes
+from qatkit.errors import DataError, UsageError
+from qatkit.files import check_writable
+from qatkit.report.found import Found, FoundFiles
 from qatkit.spec import Inference, load_inference
 
-
-@dataclass(frozen=True)
-class Found:
-    """One object in one image: name, box x1, y1, x2, y2 in pixels of the image file, confidence, colour (RGB)."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    confidence: float
-    color: tuple[int, int, int]
-
-    def kitti(self) -> str:
-        """The 16-field KITTI line, as TAO's inference writes it."""
-        box = " ".join(f"{value:.3f}" for value in self.box)
-        return f"{self.name} 0.00 0 0.00 {box} 0.00 0.00 0.00 0.00 0.00 0.00 0.00 {self.confidence:.3f}"
+_ENDINGS = 5  # named in the line that tells what a folder holds besides images
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,23 @@ class Inferred:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """A picture as the network sees it: float32 [h, w, c] in 0..1; size: its own width and height."""
+
+    file: PictureFile
+    size: Size
+    pixels: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A file that is no picture, or a damaged one."""
+
+    file: PictureFile
+    reason: DataError
+
+
 def run_inference(
     spec: Path,
     image_dir: Path,
@@ -64,25 +70,34 @@ def run_inference(
     cal_cache: Path | None = None,
     batch_size: int | None = None,
     compat: Compat = "none",
+    exif: Exif = EXIF,
     verbose: bool = False,
 ) -> Inferred:
     """Detect objects in an image or a folder of images, by the inference spec file `spec`.
 
     Writes what the spec asks for below `results`: `images_annotated/<file>` unless `disable_overlay`,
     `labels/<stem>.txt` with `kitti_dump`, `detections.json` always. model: None = that of the spec; batch_size too.
-    compat: whose clustering. verbose: name what is found in each image.
-    Raises UsageError when the spec does not fit the network.
+    compat: whose clustering. exif: "apply" turns images as their EXIF data say, and boxes are in the pixels then.
+    verbose: name what is found in each image.
+    Raises UsageError when the spec does not fit the network; DataError for images that cannot be read, when the
+    results of all others are written.
     """
     check_writable(results)
     with status.run("inference", results) as log:
         config = load_inference(spec)
-        images = image_files(image_dir)
+        files = _pictures(image_dir, exif)
         path = model or model_of(config)
         engine = open_engine(path, key, cal_cache=cal_cache, labels=labels_of(config, path))
         at_once = batch_size or config.inferencer_config.batch_size
-        counts = _infer(engine, config, images, results, at_once, compat, verbose)
-        log.succeed(categorical={"num_objects": counts})
-    return Inferred(len(images), engine.name, engine.precision, counts)
+        handlers = config.bbox_handler_config
+        line_width = 0 if handlers.disable_overlay else handlers.overlay_linewidth or 1
+        output = FoundFiles(results, files, line_width=line_width, labels=handlers.kitti_dump)
+        info_names("labels of images whose names differ in their endings only", output.renamed, verbose=verbose)
+        _infer(engine, config, files, output, at_once, compat, verbose)
+        if output.unread:
+            raise _incomplete(output.unread, len(files), results)
+        log.succeed(categorical={"num_objects": output.counts})
+    return Inferred(len(files), engine.name, engine.precision, output.counts)
 
 
 def model_of(spec: Inference) -> Path:
@@ -108,48 +123,65 @@ def labels_of(spec: Inference, model: Path) -> Labels | None:
     return Labels(tuple(names)) if names and model.suffix.lower() not in (".tlt", ".hdf5") else None
 
 
+def _pictures(place: Path, exif: Exif) -> list[PictureFile]:
+    """The image `place`, or those in the folder; says what else the folder holds."""
+    files = [PictureFile(str(path), exif == "apply") for path in image_files(place)]
+    if place.is_dir() and (others := list_pictures(place).others):
+        info(f"passed over: {_passed_over(others)}")
+    return files
+
+
+def _passed_over(others: Counter[str]) -> str:
+    """Such as "3 files with other endings (.txt 2, .heic 1), 1 folder". others: as `list_pictures` counts them."""
+    endings = Counter({name: count for name, count in others.items() if name not in ("folder", "hidden")})
+    named = listed(dict(endings.most_common(_ENDINGS))) + ", ..." * (len(endings) > _ENDINGS)
+    parts = [
+        (endings.total(), "file", f" with other endings ({named})"),
+        (others["hidden"], "hidden file", ""),
+        (others["folder"], "folder", ""),
+    ]
+    return ", ".join(f"{count} {what}{'s' * (count > 1)}{more}" for count, what, more in parts if count)
+
+
+def _incomplete(unread: Mapping[str, DataError], images: int, results: Path) -> DataError:
+    reason = str(next(iter(unread.values())))
+    if images == 1:
+        return DataError(reason)
+    return DataError(
+        f"{len(unread)} of {images} images cannot be read, such as {reason}",
+        hint=f"results of the others are in {results}; its detections.json lists the unread",
+    )
+
+
 def _infer(
     engine: Engine,
     spec: Inference,
-    images: Sequence[Path],
-    results: Path,
+    files: Sequence[PictureFile],
+    output: FoundFiles,
     batch_size: int,
     compat: Compat,
     verbose: bool,
-) -> dict[str, int]:
-    """Objects per name."""
-    config, handlers = spec.inferencer_config, spec.bbox_handler_config
+) -> None:
+    config = spec.inferencer_config
     _name_classes(engine, config.target_classes)
     _check(engine, spec)
     classes = engine.info.labels.classes
     params = inference_params(spec, classes, compat=compat)
-    rendered = set(handlers.postproc_classes or classes)
-    if not handlers.disable_overlay:
-        make_directory(results / "images_annotated")
-    if handlers.kitti_dump:
-        make_directory(results / "labels")
-    listed: dict[str, list[dict[str, Any]]] = {}
-    counts: dict[str, int] = {}
+    rendered = set(spec.bbox_handler_config.postproc_classes or classes)
     input_height, input_width, _ = engine.info.input_shape
-    inferred = _detect(engine, images, params, batch_size)
-    for path, (width, height), detections in track(inferred, "Inference", len(images)):
+    inferred = _detect(engine, files, params, batch_size, output)
+    for file, (width, height), detections in track(inferred, "Inference", len(files)):
         found = [
             item
             for index, of_class in detections.items()
             if classes[index] in rendered
             for item in _found(classes[index], of_class.scaled(width / input_width, height / input_height), spec)
         ]
-        for item in found:
-            counts[item.name] = counts.get(item.name, 0) + 1
         if verbose:
-            info(f"{path.name}: {', '.join(f'{item.name} {item.confidence:.3f}' for item in found) or 'nothing'}")
-        listed[path.name] = [{"name": item.name, "box": item.box, "confidence": item.confidence} for item in found]
-        if not handlers.disable_overlay:
-            _annotate(path, found, results / "images_annotated" / path.name, handlers.overlay_linewidth or 1)
-        if handlers.kitti_dump:
-            write_text(results / "labels" / f"{path.stem}.txt", "".join(f"{item.kitti()}\n" for item in found))
-    write_json(results / "detections.json", {"classes": list(config.target_classes), "images": listed})
-    return counts
+            seen = ", ".join(f"{item.name} {item.confidence:.3f}" for item in found) or "nothing"
+            info(f"{Path(file.path).name}: {seen}")
+        output.add(file, found)
+    output.write_json(config.target_classes)
 
 
 def _name_classes(engine: Engine, names: Sequence[str]) -> None:
@@ -173,19 +205,36 @@ def _check(engine: Engine, spec: Inference) -> None:
 
 
 def _detect(
-    engine: Engine, images: Sequence[Path], params: Sequence[Any], batch_size: int
-) -> Iterator[tuple[Path, tuple[int, int], Mapping[int, Detections]]]:
-    """Path, size (width, height) of the file, and detections in network-input pixels, image by image."""
+    engine: Engine, files: Sequence[PictureFile], params: Sequence[Any], batch_size: int, output: FoundFiles
+) -> Iterator[tuple[PictureFile, Size, Mapping[int, Detections]]]:
+    """File, size of the picture, and detections in network-input pixels, image by image.
+
+    Those that cannot be read are left out of `output`.
+    """
     (height, width, channels), labels = engine.info.input_shape, engine.info.labels
-    load = partial(load_image, width=width, height=height, channels=channels, auto_resize=True)
-    loaded = map_ahead(load, images, 2 * batch_size)
-    for start in range(0, len(images), batch_size):
-        paths = images[start : start + batch_size]
-        batch = np.stack(list(islice(loaded, len(paths))))
-        cov, bbox = engine.predict(batch)
+    load = partial(_load, layout=ImageLayout(width, height, channels, auto_resize=True))
+    pictures = _readable(map_ahead(load, files, 2 * batch_size), output)
+    while batch := list(islice(pictures, batch_size)):
+        cov, bbox = engine.predict(np.stack([picture.pixels for picture in batch]))
         grid = Grid(width, height, cov.shape[3], cov.shape[2], labels.box_scale, labels.box_offset)
-        for path, detections in zip(paths, detect(cov, bbox, grid, params)):
-            yield path, look_at(PictureFile(str(path)), decode=False).size, detections
+        for picture, detections in zip(batch, detect(cov, bbox, grid, params)):
+            yield picture.file, picture.size, detections
+
+
+def _load(file: PictureFile, layout: ImageLayout) -> _Picture | _Unread:
+    try:
+        picture = read_picture(file, layout.channels)
+    except DataError as reason:
+        return _Unread(file, reason)
+    return _Picture(file, picture.size, to_float(to_canvas(picture, layout)))
+
+
+def _readable(pictures: Iterator[_Picture | _Unread], output: FoundFiles) -> Iterator[_Picture]:
+    for picture in pictures:
+        if isinstance(picture, _Unread):
+            output.leave_out(picture.file, picture.reason)
+        else:
+            yield picture
 
 
 def _found(name: str, detections: Detections, spec: Inference) -> list[Found]:
@@ -198,13 +247,3 @@ def _found(name: str, detections: Detections, spec: Inference) -> list[Found]:
         Found(shown, (x1, y1, x2, y2), float(confidence), color)
         for (x1, y1, x2, y2), confidence in zip(detections.boxes.tolist(), detections.confidences)
     ]
-
-
-def _annotate(source: Path, found: Sequence[Found], target: Path, line_width: int) -> None:
-    with Image.open(source) as image:
-        picture, kind = image.convert("RGB"), image.format
-    draw_boxes(
-        picture, [DrawnBox(item.box, item.color, f"{item.name}:{item.confidence:.3f}", line_width) for item in found]
-    )
-    with replacing(target) as temporary:
-        picture.save(temporary, format=kind or "PNG")

@@ -181,7 +181,11 @@ def test_an_image_that_is_none_in_inference(broken_images: Files) -> None:
     images = broken_images.folder / "data" / "val" / "images"
     flags = ("-e", broken_images.workspace.spec("infer"), "-i", images, "-r", broken_images.results)
     assert_fails(3, "images/000002.jpg: ", "inference", *flags, "-m", broken_images.model, "-k", KEY)
-    assert not (broken_images.results / "detections.json").exists()
+    found = json.loads((broken_images.results / "detections.json").read_text())
+    assert list(found["unread"]) == ["000002.jpg"]
+    assert sorted(found["images"]) == sorted({path.name for path in images.iterdir()} - {"000002.jpg"})
+    last = json.loads((broken_images.results / "status.json").read_text().splitlines()[-1])
+    assert last["status"] == "FAILURE"
     assert not list(broken_images.results.rglob("*.tmp"))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatkit.dataset.kitti import KittiObject, parse_line, read_labels
+from qatkit.dataset.kitti import KittiObject, label_names, parse_line, read_labels
 from qatkit.errors import DataError
 
 LINE = "Car 0.50 2 -1.57 10.5 20 30.25 40 1 2 3 4 5 6 7"
@@ -176,3 +176,25 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert str(error).startswith(("expected 15 fields", "field ", "fields "))
     else:
         assert len(text.split()) in (15, 16)
+
+
+@pytest.mark.parametrize(
+    "images, labels",
+    [
+        ([], []),
+        (["a.png", "b.c.png", "A.png"], ["a.txt", "b.c.txt", "A.txt"]),
+        (["a.png", "a.jpg", "b.jpg"], ["a.png.txt", "a.jpg.txt", "b.txt"]),
+        (["a.png", "a.jpg", "a.png.bmp"], ["a.png.txt", "a.jpg.txt", "a.png.bmp.txt"]),
+        (["a.png.bmp", "a.png"], ["a.png.txt", "a.txt"]),
+    ],
+)
+def test_label_files_have_names_of_their_own(images: list[str], labels: list[str]) -> None:
+    assert list(label_names(images).values()) == labels
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "b", "png", "txt"]), min_size=1, max_size=4).map(".".join), unique=True)
+)
+def test_no_two_label_files_have_the_same_name(images: list[str]) -> None:
+    labels = list(label_names(images).values())
+    assert len(set(labels)) == len(images)
