@@ -25,7 +25,7 @@ class Found:
     color: tuple[int, int, int]
 
     def kitti(self) -> str:
-        """The 16-field KITTI line, as TAO's inference writes it; spaces in the name, which would add fields, are lost."""
+        """The 16-field KITTI line, as TAO's inference writes it, but without spaces in the name: they add fields."""
         name = "".join(self.name.split())
         box = " ".join(f"{value:.3f}" for value in self.box)
         return f"{name} 0.00 0 0.00 {box} 0.00 0.00 0.00 0.00 0.00 0.00 0.00 {self.confidence:.3f}"
@@ -56,12 +56,16 @@ class FoundFiles:
         return [label for name, label in self._labels.items() if label == f"{name}.txt"]
 
     def add(self, file: PictureFile, found: Sequence[Found]) -> None:
-        """Write what was found in one image. Raises DataError where it can no longer be read."""
+        """Write what was found in one image."""
         name = Path(file.path).name
+        if self._line_width:
+            try:
+                self._annotate(file, found)
+            except DataError as reason:  # it was there a moment ago
+                self.leave_out(file, reason)
+                return
         self.counts.update(item.name for item in found)
         self._listed[name] = [{"name": item.name, "box": item.box, "confidence": item.confidence} for item in found]
-        if self._line_width:
-            self._annotate(file, found)
         if self._labels:
             write_text(self._folder / "labels" / self._labels[name], "".join(f"{item.kitti()}\n" for item in found))
 

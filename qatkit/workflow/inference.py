@@ -30,7 +30,7 @@ from qatkit.files import check_writable
 from qatkit.report.found import Found, FoundFiles
 from qatkit.spec import Inference, load_inference
 
-_ENDINGS = 5  # named in the line that tells what a folder holds besides images
+_KINDS = 6  # of files, named in the line that tells what a folder holds besides images
 
 
 @dataclass(frozen=True)
@@ -127,20 +127,15 @@ def _pictures(place: Path, exif: Exif) -> list[PictureFile]:
     """The image `place`, or those in the folder; says what else the folder holds."""
     files = [PictureFile(str(path), exif == "apply") for path in image_files(place)]
     if place.is_dir() and (others := list_pictures(place).others):
-        info(f"passed over: {_passed_over(others)}")
+        info(f"passed over, not images: {_passed_over(others)}")
     return files
 
 
 def _passed_over(others: Counter[str]) -> str:
-    """Such as "3 files with other endings (.txt 2, .heic 1), 1 folder". others: as `list_pictures` counts them."""
-    endings = Counter({name: count for name, count in others.items() if name not in ("folder", "hidden")})
-    named = listed(dict(endings.most_common(_ENDINGS))) + ", ..." * (len(endings) > _ENDINGS)
-    parts = [
-        (endings.total(), "file", f" with other endings ({named})"),
-        (others["hidden"], "hidden file", ""),
-        (others["folder"], "folder", ""),
-    ]
-    return ", ".join(f"{count} {what}{'s' * (count > 1)}{more}" for count, what, more in parts if count)
+    """Such as "3 (.txt 2, .heic 1)". others: as `list_pictures` counts them."""
+    more = len(others) - _KINDS
+    named = listed(dict(others.most_common(_KINDS)))
+    return f"{sum(others.values())} ({named}{f', {more} more kinds' if more > 0 else ''})"
 
 
 def _incomplete(unread: Mapping[str, DataError], images: int, results: Path) -> DataError:

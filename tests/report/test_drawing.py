@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from qatkit.report.drawing import Color, DrawnBox, draw_boxes, readable_on
+from qatkit.report.drawing import Color, DrawnBox, draw_boxes, readable_on, save_picture
 
 GREEN = (0, 200, 0)
 
@@ -56,3 +58,28 @@ def test_a_label_may_be_longer_than_the_picture_and_have_any_letter() -> None:
 )
 def test_text_is_readable(color: Color, text: Color) -> None:
     assert readable_on(color) == text
+
+
+@pytest.mark.parametrize(
+    "name, written, kind",
+    [
+        ("a.JPG", "a.JPG", "JPEG"),
+        ("a.mpo", "a.mpo", "JPEG"),
+        ("a.tiff", "a.tiff", "TIFF"),
+        ("a.heic", "a.heic.png", "PNG"),
+        ("a", "a.png", "PNG"),
+    ],
+)
+def test_pictures_are_written_by_their_ending(tmp_path: Path, name: str, written: str, kind: str) -> None:
+    save_picture(Image.new("RGB", (6, 4), GREEN), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [written]
+    with Image.open(tmp_path / written) as image:
+        assert (image.format, image.size) == (kind, (6, 4))
+
+
+def test_what_was_true_of_other_pixels_is_not_written(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (6, 4), GREEN)
+    picture.info.update(icc_profile=b"of CMYK", transparency=GREEN)
+    save_picture(picture, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info == {}
