@@ -176,7 +176,7 @@ def label_names(images: Sequence[str]) -> dict[str, str]:
     names = {image: f"{Path(image).stem}.txt" for image in images}
     while True:  # a second time where an image is called `a.png.jpg`
         uses = Counter(names.values())
-        shared = [image for image, name in names.items() if uses[name] > 1 and name != f"{image}.txt"]
+        shared = [image for image, name in names.items() if uses[name] > 1]
         if not shared:
             return names
         names.update((image, f"{image}.txt") for image in shared)

@@ -142,10 +142,8 @@ def _incomplete(unread: Mapping[str, DataError], images: int, results: Path) -> 
     reason = str(next(iter(unread.values())))
     if images == 1:
         return DataError(reason)
-    return DataError(
-        f"{len(unread)} of {images} images cannot be read, such as {reason}",
-        hint=f"results of the others are in {results}; its detections.json lists the unread",
-    )
+    rest = f"detections.json lists them, the results of the others are in {results}"
+    return DataError(f"{len(unread)} of {images} images cannot be read ({rest}), such as {reason}")
 
 
 def _infer(

@@ -230,7 +230,8 @@ def test_damaged_pictures_do_not_end_a_run(folder: Path) -> None:
     outcome = infer(folder)
     assert outcome.code == 3
     assert len(outcome.err.splitlines()) == 1
-    assert f"3 of 7 images cannot be read, such as {folder}/1.png: " in outcome.err
+    assert outcome.err.startswith("error: 3 of 7 images cannot be read (")
+    assert f"), such as {folder}/1.png: " in outcome.err
     found = written(folder)
     assert list(found["images"]) == ["0.png", "2.png", "3.png", "6.png"]
     assert {name: str(folder / name) in reason for name, reason in found["unread"].items()} == {
