@@ -32,3 +32,5 @@ TEACHER_WEIGHT = 0.5
 EXIF: Exif = "ignore"
 # The largest picture that is read: decoded, it takes 450 MB.
 MAX_MEGAPIXELS = 150
+# The share of the images of a training that may be left out because they cannot be read.
+UNREADABLE = 0.01

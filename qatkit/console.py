@@ -17,8 +17,9 @@ T = TypeVar("T")
 # Plain lines for a pipe or a log file: at most one in this many seconds.
 _PLAIN_SECONDS = 10.0
 _PIPE_WIDTH = 10_000
-# Names in a line that is to stay one.
+# Names, and kinds with their counts, in a line that is to stay one.
 _NAMES = 3
+_KINDS = 6
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -48,10 +49,10 @@ def info_names(title: str, names: Sequence[str], *, verbose: bool) -> None:
 
 
 def listed(counts: Mapping[str, int]) -> str:
-    """`.jpg 12, .png 3`: the most frequent first."""
-    return ", ".join(
-        f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
+    """`*.jpg 12, *.png 3`: the most frequent first, and no more than a line takes."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{name} {count}" for name, count in ordered[:_KINDS]]
+    return ", ".join([*named, f"{len(ordered) - _KINDS} more kinds"] if len(ordered) > _KINDS else named)
 
 
 def warn(message: str) -> None:

@@ -16,6 +16,7 @@ from qatkit.errors import UsageError
 @options.file("-o", "--output_path", required=True, help="TensorFile to write; must not exist.")
 @options.value("-m", "--max_batches", type=click.IntRange(min=-1), default=-1, help="Batches; -1 = all.")
 @options.flag("--use_validation_set", help="Images of the validation data, not of the training data.")
+@options.max_megapixels
 @options.verbose("Name the images.")
 def calibration_tensorfile(
     spec: Path, output_path: Path, max_batches: int, use_validation_set: bool, verbose: bool

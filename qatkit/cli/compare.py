@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "-o", "--output_dir", "output", required=True, help="Folder for report.html, result.json, exported files."
 )
 @options.key
+@options.max_megapixels
 @options.calibrator(help="For INT8 by PTQ.")
 @options.flag("--sensitivity", help="Also measure what each layer costs in INT8; takes time.")
 @options.count("--sensitivity_images", default=32, help="For --sensitivity.")

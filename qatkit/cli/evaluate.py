@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.experiment_spec(help=": data, clustering, metric")
 @options.model("--model_path", required=True, help=": .tlt, .onnx or .engine")
 @options.key
+@options.max_megapixels
 @options.cal_cache
 @options.flag("--use_training_set", "training_set", help="Evaluate on the training data.")
 @options.file("--json", "json_file", help="Write the result to this file too.")

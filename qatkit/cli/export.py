@@ -44,6 +44,8 @@ def _engine_batch(which: str, help: str) -> Callable[[options.F], options.F]:
     "data_file",
     help="INT8: TensorFile to calibrate on; made from --cal_image_dir if that is given.",
 )
+@options.exif("INT8: images of --cal_image_dir with an EXIF rotation")
+@options.max_megapixels
 @options.count("--batches", default=CALIBRATION_BATCHES, help="INT8: calibration batches.")
 @options.count(
     "--batch_size", default=CALIBRATION_BATCH_SIZE, help="INT8: images per batch; which are the first one matters."

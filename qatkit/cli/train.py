@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, WantedPrecision
+from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, UNREADABLE, WantedPrecision
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 from qatkit.errors import UsageError
@@ -56,8 +56,13 @@ _FRACTION = click.FloatRange(0, 1)
     default=TEACHER_WEIGHT,
     help="Share of the teacher in the cost; the labels have the rest.",
 )
+@options.flag(
+    "--strict",
+    help=f"End at an image that cannot be read. Without, up to {UNREADABLE:.0%} of them, or one, are left out.",
+)
+@options.max_megapixels
 @options.verbose("Tell what was decided: effective spec values, objects per class, which tensors are quantized.")
-def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, **flags: Any) -> None:
+def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, strict: bool, **flags: Any) -> None:
     """Train the network that a spec describes.
 
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
@@ -74,5 +79,6 @@ def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, **flags:
     from qatkit.training.options import TrainOptions
     from qatkit.workflow.train import train
 
-    chosen = options.build(TrainOptions, flags, precision="mixed" if use_amp else precision)
+    unreadable = 0.0 if strict else UNREADABLE
+    chosen = options.build(TrainOptions, flags, precision="mixed" if use_amp else precision, unreadable=unreadable)
     info(f"Model written to {train(experiment, chosen)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypedDict
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from qatkit import console
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, Pixels, load_canvas, load_pixels, map_ahead, to_float
+from qatkit.errors import DataError
 
 if TYPE_CHECKING:
     from qatkit.spec import AugmentationConfig
@@ -38,11 +41,39 @@ class Batch(TypedDict):
     index: NDArray[np.int64]
 
 
+class LeftOut:
+    """Images that cannot be read and are left out: each is named once, and they may be a share of all at most.
+
+    images: how many there are. share: 0..1; one may always be left out if there is another, unless it is 0.
+    """
+
+    def __init__(self, images: int, share: float) -> None:
+        self.paths: list[str] = []
+        self._images = images
+        self._most = min(max(int(share * images), 1), images - 1) if share else 0
+        self._lock = threading.Lock()  # threads read images
+
+    def add(self, path: str, error: DataError) -> None:
+        """Leave out an image. Raises `error` where none may be left out, DataError where there are too many."""
+        with self._lock:
+            if path in self.paths:
+                return
+            if not self._most:
+                raise error
+            self.paths.append(path)
+            count = f"{len(self.paths)} of {self._images} images cannot be read"
+            if len(self.paths) > self._most:
+                hint = "qatkit check names them all"
+                raise DataError(f"{error}; {count}, more than the {self._most} that may be left out", hint=hint)
+            console.warn(f"{error}; left out ({count})")
+
+
 class EvaluationBatches:
     """Iterating is one exact pass over the frames in their order, without augmentation; the last may be smaller.
 
-    Threads decode the next batches while one is used. cache_bytes: decoded images kept for the next pass.
-    Raises, while iterating, DataError for an image that is missing, damaged or of another size than its record says.
+    Threads decode the next batches while one is used. cache_bytes: decoded images kept for the next pass. left_out:
+    where images that cannot be read go, whose frames are in no batch then; None = iterating raises DataError for an
+    image that is missing, damaged or of another size than its record says.
     """
 
     def __init__(
@@ -52,7 +83,9 @@ class EvaluationBatches:
         batch_size: int,
         *,
         cache_bytes: int = 0,
+        left_out: LeftOut | None = None,
     ) -> None:
+        self._left_out = left_out
         self._layout = ImageLayout.from_spec(preprocessing)
         boxes, class_ids = visible(
             network_boxes(frames.boxes, frames.object_sizes, self._layout), frames.class_ids, self._layout
@@ -65,21 +98,35 @@ class EvaluationBatches:
         return -(-len(self._frames) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        rows = np.arange(len(self._frames), dtype=np.int64)
-        images = map_ahead(self._images, rows.tolist(), _BATCHES_AHEAD * self._batch_size)
-        for start in range(0, len(rows), self._batch_size):
-            yield self._batch(rows[start : start + self._batch_size], images)
+        loaded = self._loaded()
+        while found := list(islice(loaded, self._batch_size)):
+            yield self._batch(*zip(*found))
 
-    def _batch(self, rows: NDArray[np.int64], images: Iterable[Pixels]) -> Batch:
+    def _loaded(self) -> Iterator[tuple[int, Pixels]]:
+        """The frames that can be read, with their images."""
+        images = map_ahead(self._image, range(len(self._frames)), _BATCHES_AHEAD * self._batch_size)
+        return ((row, pixels) for row, pixels in enumerate(images) if pixels is not None)
+
+    def _image(self, row: int) -> Pixels | None:
+        try:
+            return self._images(row)
+        except DataError as error:
+            if self._left_out is None:
+                raise
+            self._left_out.add(self._frames.image_paths[row], error)
+            return None
+
+    def _batch(self, rows: Sequence[int], images: Sequence[Pixels]) -> Batch:
         frames, layout, count = self._frames, self._layout, len(rows)
         image = np.empty((count, layout.height, layout.width, layout.channels), np.float32)
         boxes = np.zeros((count, frames.max_objects, 4), np.float32)
         class_ids = np.full((count, frames.max_objects), -1, np.int32)
-        for place, (row, pixels) in enumerate(zip(rows.tolist(), islice(images, count))):
+        for place, (row, pixels) in enumerate(zip(rows, images)):
             to_float(pixels, image[place])
             labels = frames.objects(row)
             boxes[place, : len(labels[0])], class_ids[place, : len(labels[1])] = labels
-        return Batch(image=image, boxes=boxes, class_ids=class_ids, weight=frames.weights[rows], index=rows)
+        index = np.array(rows, np.int64)
+        return Batch(image=image, boxes=boxes, class_ids=class_ids, weight=frames.weights[index], index=index)
 
 
 class FrameImages:
@@ -105,6 +152,19 @@ class FrameImages:
                 self._left -= pixels.nbytes
                 self._kept[frame] = np.ascontiguousarray(pixels)
         return pixels
+
+    def or_next(self, frame: int, left_out: LeftOut) -> tuple[int, Pixels]:
+        """The image of a frame; where it cannot be read, that of the first frame behind it that can. And which it is.
+
+        So that what is trained on depends on the files alone, not on which of them were asked for before. Raises as
+        `LeftOut.add`.
+        """
+        while True:
+            try:
+                return frame, self(frame)
+            except DataError as error:
+                left_out.add(self._frames.image_paths[frame], error)
+                frame = (frame + 1) % len(self._frames)
 
 
 def network_boxes(

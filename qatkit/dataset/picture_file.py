@@ -127,8 +127,10 @@ def list_pictures(folder: Path) -> PictureFolder:
         raise DataError(f"{folder}: this is a file, not a folder") from None
     except OSError as error:
         raise DataError(f"{folder}: cannot read this folder: {error.strerror}") from None
-    pictures = [path for path in found if is_picture(path)]
-    return PictureFolder(pictures, Counter(ending(path) for path in found if not is_picture(path)))
+    pictures = [path for path in found if is_picture(path) and not is_no_file(path)]
+    rest = Counter(map(ending, found))
+    rest.subtract(map(ending, pictures))
+    return PictureFolder(pictures, +rest)
 
 
 def find_pictures(paths: Sequence[str]) -> list[str]:
@@ -156,6 +158,11 @@ def _lower_ending(name: str) -> str:
     return stem + suffix.lower()
 
 
+def is_no_file(path: Path) -> bool:
+    """Whether there is something else, such as a folder. What is not there at all is missed when it is opened."""
+    return path.exists() and not path.is_file()
+
+
 def is_picture(path: Path) -> bool:
     """Whether `path` has a picture's ending, in letters of any case, and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
@@ -173,6 +180,8 @@ def ending(path: Path) -> str:
 @contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
     """The picture in a file; Pillow's errors, also while it is used, become DataError naming the file."""
+    if is_no_file(Path(path)):  # of which reading a pipe would wait for ever
+        raise DataError(f"{path}: this is no file")
     try:
         with Image.open(path) as image:
             _check_pixels(path, image.size)
@@ -182,6 +191,8 @@ def _opened(path: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image that can be read") from error
     except _PILLOW_ERRORS as error:
+        if isinstance(error, OSError) and error.strerror:  # of the file system
+            raise DataError(f"{path}: cannot read: {error.strerror}") from error
         raise DataError(f"{path}: damaged image: {error}") from error
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from qatkit.dataset.batches import CACHE_BYTES, FrameImages, network_boxes, visible
+from qatkit.dataset.batches import CACHE_BYTES, FrameImages, LeftOut, network_boxes, visible
 from qatkit.dataset.frames import FrameTable
-from qatkit.dataset.images import ImageLayout
+from qatkit.dataset.images import ImageLayout, Pixels
 from qatkit.errors import DataError
 from qatkit.keras import augmentation
 
@@ -39,24 +39,24 @@ def training_batches(
     *,
     sampling: Sampling = "proportional",
     cache_bytes: int = CACHE_BYTES,
+    left_out: LeftOut | None = None,
 ) -> Stream:
     """Endless stream of augmented batches; it starts with that of step `first_step`.
 
     Element s is a function of (seed, s) alone. Sample k of the stream is frame permutation(seed, k // N)[k % N], so
     batches cross the borders of epochs. "uniform" takes from the sources in turn instead, each in its own
-    permutation, however many frames they have.
-    Batches have always `batch_size` frames.
+    permutation, however many frames they have. Where the image of a frame cannot be read, the next one takes its
+    place. left_out: where such images go; None = there may be none. Batches have always `batch_size` frames.
     """
     layout = ImageLayout.from_spec(config.preprocessing)
     order = _order(frames, seed, sampling)
     spatial = augmentation.changes_space(config.spatial_augmentation)
-    load = _loader(frames, layout, whole=spatial, cache_bytes=cache_bytes)
+    load = _loader(frames, layout, left_out or LeftOut(len(frames), 0), whole=spatial, cache_bytes=cache_bytes)
     weights = tf.constant(frames.weights)
     small = (config.preprocessing.min_bbox_width, config.preprocessing.min_bbox_height)
 
     def sample(number: Tensor) -> Element:
-        index = order(number)
-        image, boxes, class_ids = load(index)
+        index, image, boxes, class_ids = load(order(number))
         image, boxes = _augmented(image, boxes, config, layout, tf.stack([tf.constant(seed, tf.int64), number]))
         image = tf.ensure_shape(image, [layout.height, layout.width, layout.channels])
         return {"image": image, "boxes": boxes, "class_ids": class_ids, "weight": weights[index], "index": index}
@@ -92,21 +92,27 @@ def data_errors() -> Iterator[None]:
 
 
 def _loader(
-    frames: FrameTable, layout: ImageLayout, *, whole: bool, cache_bytes: int
-) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """index -> image uint8 [h, w, C], boxes [n, 4] in its pixels, class ids [n].
+    frames: FrameTable, layout: ImageLayout, left_out: LeftOut, *, whole: bool, cache_bytes: int
+) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """index -> index, image uint8 [h, w, C], boxes [n, 4] in its pixels, class ids [n].
 
+    The index is that of another frame where the image cannot be read, see `FrameImages.or_next`.
     `whole`: the image before its window is cut out, and boxes relative to that.
     """
     images = FrameImages(frames, layout, whole=whole, cache_bytes=cache_bytes)
     boxes = tf.constant(network_boxes(frames.boxes, frames.object_sizes, layout, whole=whole))
     class_ids, splits = tf.constant(frames.class_ids), tf.constant(frames.row_splits)
 
-    def load(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        image = tf.numpy_function(lambda row: images(int(row)), [index], tf.uint8, stateful=False)
+    def read(row: np.int64) -> tuple[np.int64, Pixels]:
+        found, pixels = images.or_next(int(row), left_out)
+        return np.int64(found), pixels
+
+    def load(index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        index, image = tf.numpy_function(read, [index], (tf.int64, tf.uint8), stateful=False)
+        index.set_shape([])
         image.set_shape([None, None, layout.channels] if whole else [layout.height, layout.width, layout.channels])
         rows = slice(splits[index], splits[index + 1])
-        return image, boxes[rows], class_ids[rows]
+        return index, image, boxes[rows], class_ids[rows]
 
     return load
 

@@ -11,6 +11,7 @@ from qatkit.choices import (
     FROZEN_FROM,
     PLACEMENT,
     TEACHER_WEIGHT,
+    UNREADABLE,
     CalibratorName,
     Placement,
     WantedPrecision,
@@ -21,12 +22,13 @@ from qatkit.choices import (
 class TrainOptions:
     """The flags of `qatkit train`.
 
-    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine.
-    calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
-    the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
-    after which ranges and batch-norm statistics are frozen.
-    teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
-    verbose: tell what was decided too: the effective spec, the data, the quantization plan.
+    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine. calibrator,
+    ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what the ranges
+    start from, how fast they follow the largest values of the batches, and the fraction of the training after which
+    ranges and batch-norm statistics are frozen. teacher: a model whose outputs are learned beside the labels, with
+    the share teacher_weight (0..1) of the cost. unreadable: the share (0..1) of the training images, and of those to
+    validate on, that may be left out because they cannot be read. verbose: tell what was decided too: the effective
+    spec, the data, the quantization plan.
     """
 
     results: Path
@@ -43,4 +45,5 @@ class TrainOptions:
     skip_layers: tuple[str, ...] = ()
     teacher: Path | None = None
     teacher_weight: float = TEACHER_WEIGHT
+    unreadable: float = UNREADABLE
     verbose: bool = False

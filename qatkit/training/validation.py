@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.dataset.batches import CACHE_BYTES, Batch, EvaluationBatches
+from qatkit.dataset.batches import CACHE_BYTES, Batch, EvaluationBatches, LeftOut
 from qatkit.dataset.frames import FrameTable
 from qatkit.engine.keras import predictor
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
@@ -19,13 +19,16 @@ Array = NDArray[np.float32]
 
 
 class Validator:
-    """Call it to validate the network that `stepper` trains, on all of `frames`, once each."""
+    """Call it to validate the network that `stepper` trains, on all of `frames`, once each.
 
-    def __init__(self, spec: Experiment, stepper: Stepper, frames: FrameTable) -> None:
+    left_out: where images that cannot be read go.
+    """
+
+    def __init__(self, spec: Experiment, stepper: Stepper, frames: FrameTable, left_out: LeftOut) -> None:
         self._stepper = stepper
         self._settings = EvaluationSettings.from_spec(spec)
         size, preprocessing = spec.training_config.batch_size_per_gpu, spec.augmentation_config.preprocessing
-        self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES)
+        self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES, left_out=left_out)
         self._predict_batch = predictor(stepper.network.model)
         self._outputs: tuple[Array, Array] | None = None
         self._costs: list[tuple[float, int]] = []

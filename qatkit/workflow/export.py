@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit import status
-from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES
+from qatkit.choices import CALIBRATION_BATCH_SIZE, CALIBRATION_BATCHES, EXIF, Exif
 from qatkit.console import info, table
 from qatkit.dataset.calibration_images import CalibrationImages, calibration_images
 from qatkit.detectnet.labels import Labels
@@ -38,9 +38,9 @@ _PARITY_IMAGES = 4
 class ExportJob:
     """A model file and what is to be written of it.
 
-    spec: of training, for calibration images and thresholds. image_dir, data_file, batches, batch_size: other images,
-    and how many (see `calibration_images`). ds_config: files for DeepStream too. engine: a TensorRT engine too, built
-    as `building` says. results_dir: where status.json goes.
+    spec: of training, for calibration images and thresholds. image_dir, data_file, batches, batch_size, exif: other
+    images, and how many (see `calibration_images`). ds_config: files for DeepStream too. engine: a TensorRT engine
+    too, built as `building` says. results_dir: where status.json goes.
     """
 
     model: Path
@@ -52,6 +52,7 @@ class ExportJob:
     data_file: Path | None = None
     batches: int = CALIBRATION_BATCHES
     batch_size: int = CALIBRATION_BATCH_SIZE
+    exif: Exif = EXIF
     ds_config: bool = False
     engine: Path | None = None
     building: EngineOptions | None = None
@@ -101,7 +102,13 @@ def _images(job: ExportJob, model: Model, spec: Experiment | None) -> Calibratio
     if job.options.data_type != "int8":
         return None
     return calibration_images(
-        model, spec, image_dir=job.image_dir, data_file=job.data_file, batches=job.batches, batch_size=job.batch_size
+        model,
+        spec,
+        image_dir=job.image_dir,
+        data_file=job.data_file,
+        batches=job.batches,
+        batch_size=job.batch_size,
+        exif=job.exif,
     )
 
 

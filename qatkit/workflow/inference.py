@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,8 +28,6 @@ from qatkit.errors import DataError, UsageError
 from qatkit.files import check_writable
 from qatkit.report.found import Found, FoundFiles
 from qatkit.spec import Inference, load_inference
-
-_KINDS = 6  # of files, named in the line that tells what a folder holds besides images
 
 
 @dataclass(frozen=True)
@@ -127,15 +124,8 @@ def _pictures(place: Path, exif: Exif) -> list[PictureFile]:
     """The image `place`, or those in the folder; says what else the folder holds."""
     files = [PictureFile(str(path), exif == "apply") for path in image_files(place)]
     if place.is_dir() and (others := list_pictures(place).others):
-        info(f"passed over, not images: {_passed_over(others)}")
+        info(f"passed over, not images: {sum(others.values())} ({listed(others)})")
     return files
-
-
-def _passed_over(others: Counter[str]) -> str:
-    """Such as "3 (.txt 2, .heic 1)". others: as `list_pictures` counts them."""
-    more = len(others) - _KINDS
-    named = listed(dict(others.most_common(_KINDS)))
-    return f"{sum(others.values())} ({named}{f', {more} more kinds' if more > 0 else ''})"
 
 
 def _incomplete(unread: Mapping[str, DataError], images: int, results: Path) -> DataError:

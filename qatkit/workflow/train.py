@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit import status
-from qatkit.console import info
+from qatkit.console import info, warn
+from qatkit.dataset.batches import LeftOut
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
 from qatkit.files import make_directory, remove_leftovers, write_text
@@ -69,6 +70,8 @@ class _Run:
         self.chief = chief
         self.frames = load_split(spec, training_set=True)
         self.validation_frames = load_split(spec)
+        self.left_out = LeftOut(len(self.frames), options.unreadable)
+        self.left_out_of_validation = LeftOut(len(self.validation_frames), options.unreadable)
         self.strategy = make_strategy(options.gpus)
         self.start = starting_model(spec, options.key)
         self.teacher: Model | None = None
@@ -110,6 +113,9 @@ class _Run:
         kpi = {"size": path.stat().st_size / 2**20, "param_count": model.graph.params / 1e6}
         if result is not None:
             kpi["mean average precision"] = round(result.map, 4)
+        if paths := [*self.left_out.paths, *self.left_out_of_validation.paths]:
+            warn(f"{len(paths)} images could not be read and were left out, such as {paths[0]}")
+            kpi["images left out"] = len(paths)
         self.log.succeed(kpi=kpi)
 
     def _describe(self) -> None:
@@ -139,6 +145,7 @@ class _Run:
             self.spec.random_seed,
             first_step,
             sampling="uniform" if uniform else "proportional",
+            left_out=self.left_out,
         )
 
     def _trainer(self, network: KerasGraph, plan: Plan) -> Trainer:
@@ -151,7 +158,7 @@ class _Run:
         if self.teacher is not None:
             teacher = Teacher(to_keras(self.teacher.graph), self.options.teacher_weight)
         stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher)
-        validator = Validator(self.spec, stepper, self.validation_frames)
+        validator = Validator(self.spec, stepper, self.validation_frames, self.left_out_of_validation)
         schedule = from_spec(config.learning_rate, plan.epochs, plan.steps_per_epoch)
         return Trainer(plan, stepper, schedule, self.options.results, self.log, validator, saves=self.chief)
 

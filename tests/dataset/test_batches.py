@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qatkit.dataset.batches import Batch, EvaluationBatches, clip_boxes
+from qatkit.dataset.batches import Batch, EvaluationBatches, LeftOut, clip_boxes
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image, map_ahead
 from qatkit.errors import DataError
@@ -95,6 +95,27 @@ def test_a_damaged_image_is_named_when_its_batch_is_due(frames: FrameTable) -> N
     assert next(batches)["index"].tolist() == [0, 1]
     with pytest.raises(DataError, match=r"3\.png: not an image that can be read$"):
         next(batches)
+
+
+def test_images_that_cannot_be_read_are_left_out(frames: FrameTable, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(frames.image_paths[1]).write_bytes(b"nothing")
+    left_out = LeftOut(len(frames), 0.2)
+    batches = EvaluationBatches(frames, augmentation_config(32, 24).preprocessing, 2, left_out=left_out)
+    assert [batch["index"].tolist() for batch in batches] == [[0, 2], [3, 4]]
+    assert next(iter(batches))["class_ids"].tolist() == [[0, -1], [1, 0]]
+    assert left_out.paths == [frames.image_paths[1]]
+    assert "1.png: not an image that can be read; left out (1 of 5 images cannot be read)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("images, share, most", [(5, 0, 0), (5, 0.01, 1), (1, 0.01, 0), (500, 0.01, 5), (2, 1, 1)])
+def test_no_more_than_a_share_is_left_out(images: int, share: float, most: int) -> None:
+    left_out = LeftOut(images, share)
+    for number in range(most):
+        left_out.add(str(number), DataError("damaged"))
+        left_out.add(str(number), DataError("damaged"))  # once each
+    message = "damaged$" if not most else f"damaged; {most + 1} of {images} images .* more than the {most} that may"
+    with pytest.raises(DataError, match=message):
+        left_out.add("another", DataError("damaged"))
 
 
 def test_another_size_than_the_record_says(frames: FrameTable) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,8 @@ def _truncated(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "not an image"),
         (lambda path: path.write_text("<html>not found</html>"), "not an image"),
         (_truncated, "damaged image"),
-        (lambda path: path.mkdir(), "damaged image"),
+        (lambda path: path.mkdir(), "this is no file"),
+        (os.mkfifo, "this is no file"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from qatkit.dataset.batches import EvaluationBatches
+from qatkit.dataset.batches import EvaluationBatches, LeftOut
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image
 from qatkit.errors import DataError
@@ -200,3 +200,20 @@ def test_evaluation_sees_what_training_sees(tmp_path: Path, kind: str, layout: d
         assert joined.dtype == values.dtype
         assert joined.tobytes() == np.ascontiguousarray(values[order]).tobytes(), name
     assert {-1, 0, 1} == set(expected["class_ids"].ravel().tolist())
+
+
+def test_the_next_frame_takes_the_place_of_one_that_cannot_be_read(frames: FrameTable) -> None:
+    config = augmentation_config(32, 24)
+    whole = _elements(training_batches(frames, config, 5, seed=1), 2)
+    Path(frames.image_paths[1]).write_bytes(b"nothing")
+    left_out = LeftOut(len(frames), 0.01)
+    batches = _elements(training_batches(frames, config, 5, seed=1, left_out=left_out), 2)
+    resumed = _elements(training_batches(frames, config, 5, seed=1, first_step=1, left_out=left_out), 1)
+    for before, after in zip(whole, batches, strict=True):
+        assert after["index"].tolist() == [2 if index == 1 else index for index in before["index"].tolist()]
+        second = before["index"].tolist().index(2)
+        for row in np.flatnonzero(after["index"] == 2):
+            for key in ("image", "boxes", "class_ids", "weight"):
+                np.testing.assert_array_equal(after[key][row], before[key][second])
+    _assert_same(resumed[0], batches[1])
+    assert left_out.paths == [frames.image_paths[1]]
