@@ -104,7 +104,7 @@ class _Part:
         raise UnusableImageError(
             f"{path}: the image is {facts.size[0]} x {facts.size[1]}, {self.file.path} says "
             f"{image.width} x {image.height}",
-            "of another size than the annotations say",
+            "images of another size than the annotations say",
             hint=f"it carries an EXIF rotation: --exif {other}" if turned else "",
         )
 

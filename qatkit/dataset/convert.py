@@ -229,7 +229,7 @@ def _left_out(problems: Sequence[DataError], images: int, *, leave_out: bool) ->
     if fatal:
         more = f"; {len(fatal) - 1} more files with labels that make no sense" if len(fatal) > 1 else ""
         raise DataError(f"{fatal[0]}{more}")
-    reasons = Counter(f"images: {problem.reason}" for problem in problems if isinstance(problem, UnusableImageError))
+    reasons = Counter(problem.reason for problem in problems if isinstance(problem, UnusableImageError))
     if problems and (not leave_out or len(problems) == images):
         hint = "" if len(problems) == images else "; --leave_out goes on without them"
         raise DataError(f"{problems[0]}; {len(problems)} of {images} cannot be used: {console.listed(reasons)}{hint}")

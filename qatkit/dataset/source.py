@@ -38,7 +38,7 @@ class Reading:
         try:
             return look_at(PictureFile(path, self.exif == "apply"), decode=self.decode)
         except DataError as error:
-            raise UnusableImageError(str(error), "unreadable") from None
+            raise UnusableImageError(str(error), "unreadable images") from None
 
 
 @dataclass(frozen=True)
