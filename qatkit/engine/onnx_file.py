@@ -8,15 +8,14 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from qatkit import console
 from qatkit.detectnet.labels import Labels
 from qatkit.engine.base import ModelInfo, find_heads
 from qatkit.engine.int8.graph import OnnxGraph, parse
 from qatkit.engine.int8.scheme import has_qdq
 from qatkit.errors import ModelError
-from qatkit.export.cache import read_cache
 from qatkit.export.metadata import Metadata
 from qatkit.export.onnx_model import OPSET
+from qatkit.export.scales import scales_for
 from qatkit.graph.nodes import Shape
 
 
@@ -77,14 +76,8 @@ class OnnxFile:
         return ModelInfo.of(self.input_shape, self.metadata, labels, self.path)
 
     def scales(self, cal_cache: Path) -> dict[str, float]:
-        """The scales of a cache; says how many of its names the network does not have, for TensorRT does not."""
-        scales = dict(read_cache(cal_cache).scales)
-        if strangers := [name for name in scales if name not in self.graph.tensors]:
-            console.warn(
-                f"{cal_cache}: {len(strangers)} of {len(scales)} names are no tensors of the network, such as "
-                f"{strangers[0]}; TensorRT ignores them and runs what they were for in float"
-            )
-        return scales
+        """The usable scales of a calibration cache; see `scales_for` for warnings and errors."""
+        return scales_for(self.graph.tensors, cal_cache)
 
 
 def _with_opset(proto: onnx.ModelProto) -> onnx.ModelProto:

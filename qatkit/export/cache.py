@@ -9,9 +9,10 @@ A value is the scale (amax / 127) of a tensor: the bits of its float32, lower-ca
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +29,30 @@ _HEX = re.compile(r"[0-9a-f]{1,8}")
 _VERSION = re.compile(r"(\d{1,2})\.(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)?")
 # From TensorRT 10 on the version macro has two digits for the minor number.
 _FIRST_WIDE_MAJOR = 10
-# The smallest range that is worth a line: a scale must be a positive normal number.
-_SMALLEST_SCALE = 2.0**-126
+# A scale must be a positive normal float32, and so must the range that it stands for.
+_SMALLEST_SCALE, _SCALES_END = 2.0**-126, 2.0**128 / CODE_MAX
 
 
 @dataclass(frozen=True)
 class CalibrationCache:
-    """scales: tensor name -> scale, in the order of the lines. version: the number in the first line."""
+    """scales: tensor name -> scale, in the order of the lines. version: the number in the first line.
+
+    lines: tensor name -> number of its line, of a cache that was read.
+    """
 
     version: int
     scales: Mapping[str, float]
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def ranges(self) -> dict[str, float]:
         """Tensor name -> amax, the largest magnitude that a code stands for."""
         return {name: scale * CODE_MAX for name, scale in self.scales.items()}
+
+    @property
+    def usable(self) -> CalibrationCache:
+        """Without the lines that give a tensor no scale: TensorRT 8.5 and newer fail on a scale of 0."""
+        return replace(self, scales={name: scale for name, scale in self.scales.items() if is_usable(scale)})
 
     def to_text(self) -> str:
         """The file's content."""
@@ -70,10 +80,15 @@ def from_ranges(ranges: Mapping[str, float], version: str = DEFAULT_TENSORRT) ->
     scales = {}
     for name, amax in ranges.items():
         scale = amax / CODE_MAX
-        if not _SMALLEST_SCALE <= scale < 2.0**127:
+        if not is_usable(scale):
             raise ModelError(f"tensor {name}: a range must be positive and finite, found {amax}")
         scales[name] = float(np.float32(scale))
     return CalibrationCache(version_number(version), scales)
+
+
+def is_usable(scale: float) -> bool:
+    """Whether a tensor can be quantized by it: not 0, infinite, or so small that float32 has lost its digits."""
+    return _SMALLEST_SCALE <= scale < _SCALES_END
 
 
 def scale_to_hex(scale: float) -> str:
@@ -91,12 +106,15 @@ def hex_to_scale(text: str) -> float:
 def read_cache(path: Path) -> CalibrationCache:
     """Read a calibration cache; names may hold spaces, brackets and colons.
 
-    Raises ModelError naming the line that is wrong.
+    A scale may be 0 or infinite, as TensorRT writes them; `usable` is without. Raises ModelError naming the line that
+    is wrong.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot read this calibration cache: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read this calibration cache: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: cannot read this calibration cache: it is no text") from error
     return parse_cache(text, str(path))
 
 
@@ -110,6 +128,7 @@ def parse_cache(text: str, where: str = "calibration cache") -> CalibrationCache
             hint="expected TRT-<version>-EntropyCalibration2",
         )
     scales: dict[str, float] = {}
+    numbers: dict[str, int] = {}
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
@@ -122,10 +141,14 @@ def parse_cache(text: str, where: str = "calibration cache") -> CalibrationCache
             raise ModelError(
                 f"{where}: line {number}: {'tensor listed twice: ' + name if name else 'no tensor name'}"
             )
-        if not 0 <= scale < float("inf"):
-            raise ModelError(f"{where}: line {number}: scale {scale} of {name} makes no sense")
-        scales[name] = scale
-    return CalibrationCache(int(match[1]), scales)
+        if not scale >= 0:
+            fault = "no number" if math.isnan(scale) else "negative"
+            raise ModelError(
+                f"{where}: line {number}: scale {scale:.6g} ({value}) of {name} is {fault}",
+                hint="a scale is a tensor's largest magnitude / 127; calibrate again",
+            )
+        scales[name], numbers[name] = scale, number
+    return CalibrationCache(int(match[1]), scales, numbers)
 
 
 def write_cache(path: Path, cache: CalibrationCache, tensors: Collection[str]) -> None:

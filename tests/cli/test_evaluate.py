@@ -11,7 +11,7 @@ import pytest
 from qatkit.detectnet.labels import Labels
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
-from tests.support.commands import Outcome, succeed
+from tests.support.commands import Outcome, qatkit, succeed
 from tests.support.datasets import experiment, write_frames
 from tests.support.networks import Net
 
@@ -103,3 +103,49 @@ def test_other_engines_have_no_such_report(folder: Path, model: str) -> None:
     outcome, result = evaluate(folder, model)
     assert after_map(outcome) == []
     assert "int8" not in result
+
+
+@pytest.mark.parametrize(
+    "bits, message",
+    [
+        ("0", "all 8 scales are 0: an empty calibration; line 2: scale 0 of input_1:0"),
+        ("1", "all 8 scales are denormal; line 2: scale 1.4e-45 of input_1:0"),
+        ("7f800000", "all 8 scales are infinite; line 2: scale inf of input_1:0"),
+        ("31a60d5b", "all 8 scales are vanishingly small; line 2: scale 4.83e-09 of input_1:0"),
+        ("7fc00000", "line 2: scale nan (7fc00000) of input_1:0 is no number"),
+        ("bc010204", "line 2: scale -0.00787402 (bc010204) of input_1:0 is negative"),
+    ],
+)
+def test_a_cache_whose_scales_make_no_sense(folder: Path, tmp_path: Path, bits: str, message: str) -> None:
+    bad = with_bits(folder / "all.bin", tmp_path / "bad.bin", bits)
+    outcome = qatkit("evaluate", "-e", folder / "spec.txt", "-m", folder / "model.onnx", "--cal_cache_file", bad)
+    lines = outcome.err.splitlines()
+    assert (outcome.code, len(lines)) == (4, 1), outcome.err
+    assert lines[0].startswith(f"error: {bad}: {message}")
+
+
+@pytest.mark.parametrize("bits, kind", [("0", "0"), ("1", "denormal"), ("7f800000", "infinite")])
+def test_a_line_that_gives_no_scale(folder: Path, tmp_path: Path, bits: str, kind: str) -> None:
+    """A tensor with it runs as one that the cache does not name."""
+    odd = with_bits(folder / "all.bin", tmp_path / "odd.bin", bits, only="a_relu/Relu:0")
+    outcome, result = evaluate(folder, "model.onnx", "--cal_cache_file", odd)
+    (warning,) = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+    assert f"{odd}: 1 of 8 scales is {kind}; line " in warning
+    assert "a_relu/Relu:0" in result["int8"]["missing_scales"]
+
+
+def test_a_vanishing_scale_is_used_and_told(folder: Path, tmp_path: Path) -> None:
+    odd = with_bits(folder / "all.bin", tmp_path / "odd.bin", "31a60d5b", only="a_relu/Relu:0")
+    outcome, result = evaluate(folder, "model.onnx", "--cal_cache_file", odd)
+    assert "1 of 8 scales is vanishingly small, as of a tensor that was 0" in outcome.err
+    assert result["int8"]["missing_scales"] == []
+
+
+def with_bits(cache: Path, path: Path, bits: str, only: str = "") -> Path:
+    """A copy of `cache` with the scale of every tensor, or of the tensor `only`, replaced."""
+    header, *lines = cache.read_text().splitlines()
+    names = [line.rpartition(": ")[0] for line in lines]
+    assert not only or only in names
+    edited = [f"{name}: {bits}" if only in ("", name) else line for name, line in zip(names, lines)]
+    path.write_text("\n".join([header, *edited]) + "\n")
+    return path

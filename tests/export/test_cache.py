@@ -103,13 +103,37 @@ def test_text_and_back() -> None:
         ("TRT-8601-EntropyCalibration2\ninput_1: 3c0102041\n", "line 2: expected up to eight"),
         ("TRT-8601-EntropyCalibration2\n: 3c010204\n", "line 2: no tensor name"),
         ("TRT-8601-EntropyCalibration2\na: 3c010204\na: 3c010204\n", "line 3: tensor listed twice: a"),
-        ("TRT-8601-EntropyCalibration2\na: bc010204\n", "line 2: scale -"),
-        ("TRT-8601-EntropyCalibration2\na: 7fc00000\n", "line 2: scale nan"),
+        ("TRT-8601-EntropyCalibration2\na: bc010204\n", r"line 2: scale -0\.0078\d+ \(bc010204\) of a is negative"),
+        ("TRT-8601-EntropyCalibration2\na: ff800000\n", r"line 2: scale -inf \(ff800000\) of a is negative"),
+        ("TRT-8601-EntropyCalibration2\na: 7fc00000\n", r"line 2: scale nan \(7fc00000\) of a is no number"),
     ],
 )
 def test_a_damaged_cache_names_the_line(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         parse_cache(text)
+
+
+@pytest.mark.parametrize(
+    "text, usable",
+    [
+        ("0", False),
+        ("80000000", False),  # minus zero
+        ("1", False),  # the smallest denormal
+        ("7fffff", False),
+        ("800000", True),  # the smallest normal number
+        ("31a60d5b", True),  # 4.8e-9, in a published cache
+        ("3c010204", True),
+        ("7c010204", True),
+        ("7c010205", False),  # its range would be infinite
+        ("7f800000", False),
+    ],
+)
+def test_lines_that_give_no_scale_are_read_and_written_but_not_used(text: str, usable: bool) -> None:
+    content = f"TRT-8601-EntropyCalibration2\n\na: {text}\nb: 3c010204\n"
+    cache = parse_cache(content)
+    assert cache.to_text() == content.replace("\n\n", "\n")
+    assert cache.lines == {"a": 3, "b": 4}
+    assert set(cache.usable.scales) == ({"a", "b"} if usable else {"b"})
 
 
 @given(st.text())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qatkit.engine.int8.fusion import ConvBlock, activation_after, find_blocks
 from qatkit.engine.int8.graph import OnnxGraph, Op
 from qatkit.errors import ModelError
+from qatkit.export.cache import is_usable
 from qatkit.quantization.folding import weight_codes
 
 # What TensorRT has INT8 kernels for besides convolutions; an Add together with its activation.
@@ -171,6 +172,11 @@ def _checked_scale(graph: OnnxGraph, op: Op) -> NDArray[np.float32]:
     if scale is None or zero is None or zero.dtype != np.int8 or zero.any():
         raise ModelError(
             f"{op.kind} of {op.inputs[0]}: not as TensorRT wants it", hint="int8, zero point 0, constant scale"
+        )
+    if odd := [value for value in np.ravel(scale) if not is_usable(float(value))]:
+        raise ModelError(
+            f"{op.kind} of {op.inputs[0]}: its scale {odd[0]:.3g} makes no sense",
+            hint="a scale is a tensor's largest magnitude / 127; export again",
         )
     return np.asarray(scale, np.float32)
 

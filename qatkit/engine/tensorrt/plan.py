@@ -181,9 +181,10 @@ def version_text(version: Version) -> str:
 def cache_bytes(path: Path, version: Version) -> bytes:
     """The calibration cache in `path` as TensorRT `version` accepts it.
 
-    TensorRT skips a cache whose first line names another version; the scales are the same for all.
+    TensorRT skips a cache whose first line names another version; the scales are the same for all. Lines that give no
+    scale are left out.
     """
-    return replace(read_cache(path), version=version_number(version_text(version))).to_text().encode()
+    return replace(read_cache(path).usable, version=version_number(version_text(version))).to_text().encode()
 
 
 def chunks(count: int, largest: int) -> Iterator[slice]:

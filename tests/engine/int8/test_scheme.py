@@ -156,6 +156,18 @@ def second_scale(model: onnx.ModelProto) -> None:
     node.input[1] = "sum_relu/Relu:0_scale"
 
 
+@pytest.mark.parametrize("scale", [0.0, -0.1, float("nan"), float("inf"), 1e-40])
+@pytest.mark.parametrize("tensor", ["a_relu/Relu:0", "a/kernel:0"])
+def test_qdq_with_a_scale_that_makes_no_sense_is_refused(tensor: str, scale: float) -> None:
+    model = exported(residual(projection=False)).qdq
+    (item,) = (item for item in model.graph.initializer if item.name == f"{tensor}_scale")
+    values = numpy_helper.to_array(item).copy()
+    values[... if values.ndim == 0 else 0] = scale
+    item.CopyFrom(numpy_helper.from_array(values, item.name))
+    with pytest.raises(ModelError, match=rf"{tensor}.*: its scale {scale:.3g} makes no sense"):
+        from_qdq(parse(model))
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [

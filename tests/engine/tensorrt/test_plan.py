@@ -210,6 +210,12 @@ def test_a_cache_is_served_with_the_version_of_the_tensorrt_that_reads_it(
     assert path.read_bytes() == before
 
 
+def test_a_cache_is_served_without_lines_at_which_a_build_would_stop(tmp_path: Path) -> None:
+    path = tmp_path / "cal.bin"
+    path.write_text("TRT-8601-EntropyCalibration2\na: 0\nb: 3c010204\nc: 7f800000\nd: 31a60d5b\n")
+    assert cache_bytes(path, V8) == b"TRT-8601-EntropyCalibration2\nb: 3c010204\nd: 31a60d5b\n"
+
+
 @pytest.mark.parametrize(
     "count, largest, parts",
     [(0, 4, []), (1, 4, [(0, 1)]), (4, 4, [(0, 4)]), (9, 4, [(0, 4), (4, 8), (8, 9)])],
