@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.file("-e", "--engine_file", default=Path("saved.engine"), show_default=True, help="Engine to write.")
 @options.data_type("-t")
 @options.file("-c", "--cal_cache_file", help="INT8 from a clean ONNX: its calibration cache.")
-@options.count("-m", "--max_batch_size", default=16, help="Images at once, at most.")
+@options.count("-m", "--max_batch_size", default=16, help="Images at once, at most; not for a fixed batch.")
 @click.option(
     "-p", "--profile", multiple=True, help="Batch sizes: INPUT,MIN,OPT,MAX, each as NxCxHxW; instead of -m."
 )
@@ -54,9 +54,13 @@ def _parse(flags: dict[str, Any]) -> tuple[EngineOptions, list[Expected]]:
     largest, core = flags["max_batch_size"], flags["dla_core"]
     # A DLA takes one batch size only.
     batch = BatchProfile(1 if core is None else largest, largest, largest)
+    given = (largest,) if options.is_given("max_batch_size") and not flags["profile"] else ()
     outputs = tuple(flags["output_nodes"].split(",")) if flags["output_nodes"] else ()
-    expected = [Expected(parse_dims(flags["input_dims"]) if flags["input_dims"] else None, outputs=outputs)]
+    expected = [
+        Expected(parse_dims(flags["input_dims"]) if flags["input_dims"] else None, outputs=outputs, batches=given)
+    ]
     for text in flags["profile"]:
         name, batch, dims = parse_profile(text)
-        expected.append(Expected(dims, name))
+        sizes = (batch.minimum, batch.optimum, batch.maximum)
+        expected.append(Expected(dims, name, batches=sizes))
     return options.build(EngineOptions, flags, batch=batch), expected

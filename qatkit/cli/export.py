@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from qatkit.export.export import ExportReport
     from qatkit.workflow.export import ExportJob
 
+# What --static_batch_size calls no fixed batch, as in TAO.
+ANY_BATCH = -1
+
 # Flags of TAO that are accepted.
 _WITHOUT_EFFECT = {
-    "static_batch_size": "the ONNX takes any batch size; --min_batch_size to --max_batch_size are those of an engine",
     "target_opset": "the ONNX has opset 13, which TensorRT 8 to 11 read",
     "onnx_route": "there is one, and no converter in it",
 }
@@ -50,6 +52,13 @@ def _engine_batch(which: str, help: str) -> Callable[[options.F], options.F]:
 @options.count(
     "--batch_size", default=CALIBRATION_BATCH_SIZE, help="INT8: images per batch; which are the first one matters."
 )
+@options.value(
+    "--static_batch_size",
+    type=int,
+    default=ANY_BATCH,
+    help="The ONNX takes exactly so many images at once, for what needs a fixed batch; -1: any number.",
+)
+@options.flag("--static_batch", help="The same with the number of --batch_size, also for calibration.")
 @options.flag(
     "--force_ptq",
     help="INT8: calibrate on images even if the model was trained with QAT, and drop its ranges. A DLA needs it: it "
@@ -73,7 +82,6 @@ def _engine_batch(which: str, help: str) -> Callable[[options.F], options.F]:
 @_engine_batch("min", "images at once, at least")
 @_engine_batch("opt", "images at once, as a rule")
 @_engine_batch("max", "images at once, at most")
-@click.option("--static_batch_size", type=int, hidden=True)
 @click.option("--target_opset", type=int, hidden=True)
 @click.option("--onnx_route", hidden=True)
 @options.results_dir()
@@ -83,6 +91,7 @@ def export(**flags: Any) -> None:
 
     A QAT model brings its ranges; others are calibrated on images, on the CPU.
     """
+    from qatkit.console import info
     from qatkit.workflow.export import run_export
 
     for name, reason in _WITHOUT_EFFECT.items():
@@ -93,6 +102,8 @@ def export(**flags: Any) -> None:
         job.show_plan()
         return
     report = run_export(job)
+    if job.options.static_batch_size:
+        info(f"fixed batch: the ONNX takes exactly {job.options.static_batch_size} images at once")
     _tell_ranges(report, job.options, verbose=flags["verbose"])
     if job.options.force_ptq:
         _tell_dla(report, verbose=flags["verbose"])
@@ -140,16 +151,43 @@ def _job(flags: dict[str, Any]) -> ExportJob:
     output = flags["output"] or flags["model"].with_suffix(".onnx")
     if output.suffix != ".onnx":  # it is added to another name, as TAO does
         output = output.with_name(f"{output.name}.onnx")
-    building = None
+    fixed, building = _fixed_batch(flags), None
+    if fixed:
+        _check_engine_batches(flags, fixed)
     if flags["engine"] is not None:
-        batch = BatchProfile(*(flags[f"{which}_batch_size"] for which in ("min", "opt", "max")))
-        building = options.build(EngineOptions, flags, batch=batch)
+        sizes = (fixed or flags[f"{which}_batch_size"] for which in ("min", "opt", "max"))
+        building = options.build(EngineOptions, flags, batch=BatchProfile(*sizes))
     elif flags["dla_core"] is not None:
         raise UsageError("--dla_core goes with --engine_file")
-    return options.build(ExportJob, flags, output=output, options=_options(flags, output), building=building)
+    return options.build(ExportJob, flags, output=output, options=_options(flags, output, fixed), building=building)
 
 
-def _options(flags: dict[str, Any], output: Path) -> ExportOptions:
+def _fixed_batch(flags: dict[str, Any]) -> int:
+    """The number of images that the ONNX takes at once, 0 = any. Raises UsageError for flags that differ in it."""
+    size, of_calibration = flags["static_batch_size"], flags["batch_size"]
+    if size < 1 and size != ANY_BATCH:
+        raise UsageError(f"--static_batch_size {size}: expected at least 1, or {ANY_BATCH} for any number")
+    if not flags["static_batch"]:
+        return int(max(size, 0))
+    if options.is_given("static_batch_size") and size != of_calibration:
+        raise UsageError(
+            f"--static_batch fixes the {of_calibration} images of --batch_size, --static_batch_size says {size}",
+            hint="give one of them",
+        )
+    return int(of_calibration)
+
+
+def _check_engine_batches(flags: dict[str, Any], fixed: int) -> None:
+    """Raise UsageError where other batch sizes of an engine are given than `fixed`, that of the ONNX."""
+    for which in ("min", "opt", "max"):
+        name = f"{which}_batch_size"
+        if options.is_given(name) and flags[name] != fixed:
+            raise UsageError(
+                f"--{name} {flags[name]}: the ONNX is to take exactly {fixed} images at once", hint="leave it out"
+            )
+
+
+def _options(flags: dict[str, Any], output: Path, fixed: int) -> ExportOptions:
     """Raises UsageError for INT8 flags without INT8."""
     from qatkit.export.deployment import ExportOptions
 
@@ -162,4 +200,4 @@ def _options(flags: dict[str, Any], output: Path) -> ExportOptions:
         if given and not int8:
             raise UsageError(f"{flag} goes with --data_type int8, not with {flags['data_type']}")
     cache = (flags["cal_cache_file"] or output.with_name("cal.bin")) if int8 else None
-    return options.build(ExportOptions, flags, cal_cache_file=cache)
+    return options.build(ExportOptions, flags, cal_cache_file=cache, static_batch_size=fixed)

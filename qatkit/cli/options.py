@@ -134,6 +134,11 @@ def engine_building(workspace: str, core: str, *, when: str = "") -> Callable[[F
     return decorate
 
 
+def is_given(name: str) -> bool:
+    """Whether the flag of option `name` is on the command line that runs, rather than its default."""
+    return click.get_current_context().get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
 def build(kind: Callable[..., T], flags: Mapping[str, Any], **more: Any) -> T:
     """A value of the dataclass `kind`: each field from `more` or from the flag called like it.
 

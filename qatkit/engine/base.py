@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -44,6 +44,26 @@ class ModelInfo:
         """Raise UsageError for images of another size."""
         if images.shape[1:] != self.input_shape:
             raise UsageError(f"the network takes images {self.input_shape}, got {images.shape[1:]}")
+
+
+def chunks(count: int, largest: int) -> Iterator[slice]:
+    """`count` images in order, at most `largest` at once."""
+    for start in range(0, count, largest):
+        yield slice(start, min(start + largest, count))
+
+
+def in_batches(run: Callable[[Array], tuple[Array, Array]], images: Array, size: int) -> tuple[Array, Array]:
+    """The two outputs for images [B, H, W, C] of a network that takes exactly `size` at once; 0 = any number.
+
+    The last batch is filled up with black images, whose outputs are dropped.
+    """
+    if size in (0, len(images)):
+        return run(images)
+    missing = -len(images) % size if len(images) else size
+    filled = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    parts = [run(filled[part]) for part in chunks(len(filled), size)]
+    cov, bbox = (np.concatenate(outputs)[: len(images)] for outputs in zip(*parts))
+    return cov, bbox
 
 
 class Engine(Protocol):

@@ -67,6 +67,13 @@ class OnnxFile:
         return has_qdq(self.graph)
 
     @property
+    def batch(self) -> int:
+        """The number of images that it takes at once; 0 = any."""
+        image = next(item for item in self.proto.graph.input if item.name == self.graph.input)
+        # Some exporters write -1 for any.
+        return int(max(image.type.tensor_type.shape.dim[0].dim_value, 0))
+
+    @property
     def int8_precision(self) -> str:
         """How its INT8 form is called, by where the ranges are from: int8-qat or int8-ptq."""
         return "int8-qat" if self.metadata is not None and self.metadata.qat != "no" else "int8-ptq"

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from qatkit.detectnet.labels import Labels
-from qatkit.engine.base import Array, ModelInfo
+from qatkit.engine.base import Array, ModelInfo, in_batches
 from qatkit.engine.int8.graph import parse
 from qatkit.engine.int8.lowering import lower
 from qatkit.engine.int8.probe import wide_codes_are_exact
@@ -39,10 +39,13 @@ class OnnxEngine:
         *,
         precision: str = "fp32",
         nhwc: bool = False,
+        batch: int = 0,
         threads: int = 0,
         optimized: Path | None = None,
     ) -> None:
         """outputs: names of the coverage and the bbox output. nhwc: whether `model` reads images NHWC.
+
+        batch: the number of images that it takes at once; 0 = any.
 
         optimized: as of `open_session`.
         """
@@ -50,6 +53,7 @@ class OnnxEngine:
         self.precision = precision
         self.report: Int8Report | None = None
         self._nhwc = nhwc
+        self._batch = batch
         self._outputs = list(outputs)
         self._session = open_session(model, threads, optimized=optimized)
         self._input = self._session.get_inputs()[0].name
@@ -57,6 +61,9 @@ class OnnxEngine:
     def predict(self, images: Array) -> tuple[Array, Array]:
         """See `Engine`."""
         self.info.check(images)
+        return in_batches(self._run, images, self._batch)
+
+    def _run(self, images: Array) -> tuple[Array, Array]:
         feed = images if self._nhwc else images.transpose(0, 3, 1, 2)
         cov, bbox = self._session.run(self._outputs, {self._input: np.ascontiguousarray(feed, np.float32)})
         return cov, bbox
@@ -85,7 +92,7 @@ def open_onnx(
         scheme = from_cache(parse(_folded(file.proto)) if file.metadata is None else file.graph, scales)
         unscaled = without_scale(file, scales)
     else:
-        return OnnxEngine(file.proto, info, file.heads, threads=threads)
+        return OnnxEngine(file.proto, info, file.heads, batch=file.batch, threads=threads)
     return _int8_engine(file, scheme, info, unscaled, threads)
 
 
@@ -112,6 +119,15 @@ def _int8_engine(
     # What was handed to ONNX Runtime is not yet what it runs. To have the latter written takes a few milliseconds.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
-        engine = OnnxEngine(model, info, file.heads, precision=precision, nhwc=True, threads=threads, optimized=path)
+        engine = OnnxEngine(
+            model,
+            info,
+            file.heads,
+            precision=precision,
+            nhwc=True,
+            batch=file.batch,
+            threads=threads,
+            optimized=path,
+        )
         engine.report = make_report(scheme, integer_operations(path), unscaled)
     return engine

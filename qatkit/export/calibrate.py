@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from qatkit.choices import CALIBRATOR, CalibratorName
 from qatkit.errors import ModelError
+from qatkit.export.onnx_model import with_batch
 from qatkit.quantization.calibration.calibrators import calibrator as find_calibrator
 from qatkit.quantization.calibration.collect import measure
 
@@ -93,8 +94,7 @@ def _run(session: ort.InferenceSession, made: list[str], feed: Values) -> Iterat
 
 def _probing_session(model: onnx.ModelProto, names: list[str]) -> ort.InferenceSession:
     """A session of `model` with the tensors `names` among its outputs."""
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = with_batch(model, 0)
     present = {output.name for output in probed.graph.output}
     probed.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in present

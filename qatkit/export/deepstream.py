@@ -22,7 +22,7 @@ from qatkit.spec import ClusteringConfig, Experiment
 _NETWORK_MODE = {"fp32": 0, "int8": 1, "fp16": 2}
 _RGB, _GREY = 0, 2
 _NMS = 2  # cluster-mode: 1 DBSCAN, 2 NMS, 3 both
-_GPU, _BATCH = 0, 1
+_GPU = 0
 # Fixed in nvinfer's own decoder.
 _BOX_SCALE, _BOX_OFFSET = 35.0, 0.5
 _DBSCAN = ClusteringConfig.DBSCAN
@@ -59,7 +59,7 @@ class DeepStream:
 
     onnx, cache: files, named relative to the configuration. input_shape: (height, width, channels).
     outputs: the names of the two output tensors. thresholds: one per class, or none. grid: rows and columns of the
-    outputs, where known.
+    outputs, where known. batch: images at once.
 
     Raises UsageError for INT8 without a cache: nvinfer would build FP16, again at every start.
     """
@@ -72,6 +72,7 @@ class DeepStream:
     outputs: tuple[str, ...]
     thresholds: Sequence[ClassThresholds] = ()
     grid: tuple[int, int] | None = None
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if self.data_type == "int8" and self.cache is None:
@@ -91,6 +92,7 @@ class DeepStream:
             outputs=deployment.outputs,
             thresholds=[] if spec is None else [ClassThresholds.from_spec(spec, name) for name in labels.classes],
             grid=graph.shape(graph.outputs[0])[:2],
+            batch=deployment.options.static_batch_size or 1,
         )
 
     def text(self, folder: Path) -> str:
@@ -104,11 +106,11 @@ class DeepStream:
             "offsets": ";".join(["0.0"] * channels),
             "onnx-file": onnx,
             # Where nvinfer writes the engine that it builds; under another name it would build one at every start.
-            "model-engine-file": f"{onnx}_b{_BATCH}_gpu{_GPU}_{mode}.engine",
+            "model-engine-file": f"{onnx}_b{self.batch}_gpu{_GPU}_{mode}.engine",
             **({"int8-calib-file": _relative(self.cache, folder)} if self.cache and mode == "int8" else {}),
             "labelfile-path": "labels.txt",
             "infer-dims": f"{channels};{height};{width}",
-            "batch-size": _BATCH,
+            "batch-size": self.batch,
             "network-mode": _NETWORK_MODE[mode],
             "network-type": 0,
             "process-mode": 1,

@@ -31,6 +31,7 @@ class ExportOptions:
     the plan quantizes (a layer between INT8 layers has scales on both sides; only the Q/DQ file spares it).
     cal_scope: whether the cache of a QAT model also covers the tensors that QAT leaves out, with measured ranges
     ("all"), or not ("qat").
+    static_batch_size: the number of images that every ONNX takes at once, for readers that need one; 0 = any.
     trt_version: of the TensorRT that reads the cache. tensor_names: "onnx" (`input_1:0`) or "uff" (`input_1`).
     """
 
@@ -44,9 +45,12 @@ class ExportOptions:
     cal_scope: CacheScope = "all"
     trt_version: str = DEFAULT_TENSORRT
     tensor_names: TensorNames = "onnx"
+    static_batch_size: int = 0
 
     def __post_init__(self) -> None:
-        """Raise UsageError for an unknown calibrator or version now, not after minutes of calibration."""
+        """Raise UsageError for an unknown calibrator, a version or a batch now, not after minutes of calibration."""
+        if self.static_batch_size < 0:
+            raise UsageError(f"a fixed batch of {self.static_batch_size} images", hint="at least 1; 0 = any number")
         find_calibrator(self.calibrator)
         version_number(self.trt_version)
 

@@ -13,7 +13,7 @@ from qatkit.dataset.calibration_record import record_path, write_record
 from qatkit.export.cache import from_ranges, write_cache, write_ranges_json
 from qatkit.export.calibrate import Images, tensors_of
 from qatkit.export.deployment import Deployment, ExportOptions
-from qatkit.export.onnx_model import to_onnx
+from qatkit.export.onnx_model import to_onnx, with_batch
 from qatkit.export.qdq import to_qdq_onnx
 from qatkit.files import write_bytes
 from qatkit.model.file import Model
@@ -54,15 +54,16 @@ def export(model: Model, output: Path, options: ExportOptions, images: Images | 
     """
     deployment = Deployment.of(model, options)
     clean = to_onnx(deployment.deployed, deployment.metadata)
+    written = with_batch(clean, options.static_batch_size).SerializeToString()
     if options.data_type != "int8":
-        write_bytes(output, clean.SerializeToString())
+        write_bytes(output, written)
         return ExportReport(output, deployment)
     ranges = deployment.ranges(clean, images)
     cache = from_ranges(ranges.by_tensor, options.trt_version)
     explicit = to_qdq_onnx(deployment.deployed, deployment.int8_plan, ranges.by_node, deployment.metadata)
     qdq = output.with_suffix(".qdq.onnx")
-    write_bytes(output, clean.SerializeToString())
-    write_bytes(qdq, explicit.SerializeToString())
+    write_bytes(output, written)
+    write_bytes(qdq, with_batch(explicit, options.static_batch_size).SerializeToString())
     if options.cal_cache_file is not None:
         write_cache(options.cal_cache_file, cache, tensors_of(clean))
     if options.cal_json_file is not None:

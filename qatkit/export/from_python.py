@@ -31,13 +31,15 @@ def export(
     calibrator: CalibratorName = ExportOptions.calibrator,
     force_ptq: bool = ExportOptions.force_ptq,
     skip_layers: Sequence[str] = ExportOptions.skip_layers,
+    static_batch_size: int = ExportOptions.static_batch_size,
 ) -> ExportReport:
     """Write `model` as ONNX to `output`, NCHW under TAO's tensor names; says what was written.
 
     data_type "int8" also writes OUTPUT.qdq.onnx, with explicit quantization, and the TensorRT calibration cache
     `cal_cache`. A model from quantization-aware training has its ranges; another one, or any with `force_ptq`, is
     calibrated on `images`: a folder, a training spec (its training images), or batches [B, H, W, C] in 0..1.
-    skip_layers: patterns of layers that compute in float.
+    skip_layers: patterns of layers that compute in float. static_batch_size: the number of images that the ONNX takes
+    at once, 0 = any.
     """
     options = ExportOptions(
         data_type=data_type,
@@ -45,6 +47,7 @@ def export(
         calibrator=calibrator,
         force_ptq=force_ptq,
         skip_layers=tuple(skip_layers),
+        static_batch_size=static_batch_size,
     )
     if images is None or isinstance(images, (str, os.PathLike, Experiment)):
         return export_recorded(model, Path(output), options, _calibration_images(model, images))

@@ -1,4 +1,4 @@
-"""Graph -> ONNX: NCHW, batch symbolic, every padding explicit, the operations of opset 13 (TensorRT 8 reads them)."""
+"""Graph -> ONNX: NCHW, batch symbolic until one is fixed, every padding explicit, opset 13 (TensorRT 8 reads it)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from qatkit.graph.nodes import Node, Shape
 OPSET = 13
 # Opset 13 came with IR version 7; TensorRT 8.0 reads it.
 _IR_VERSION = 7
+_ANY_BATCH = "N"
 
 
 class OnnxWriter:
@@ -104,9 +105,22 @@ def to_onnx(deployed: Deployed, metadata: Metadata) -> onnx.ModelProto:
     return build_model(OnnxWriter(deployed), metadata)
 
 
+def with_batch(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
+    """A copy of a written `model` that takes exactly `size` images at once; 0 = any number."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for value in (*copied.graph.input, *copied.graph.output):
+        batch = value.type.tensor_type.shape.dim[0]
+        if size:
+            batch.dim_value = size
+        else:
+            batch.dim_param = _ANY_BATCH
+    return copied
+
+
 def _value_info(name: str, shape: Shape) -> onnx.ValueInfoProto:
     height, width, channels = shape
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, height, width])
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [_ANY_BATCH, channels, height, width])
 
 
 def _plain(writer: OnnxWriter, node: Node, *more: str, **attributes: Any) -> None:

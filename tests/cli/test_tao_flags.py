@@ -78,7 +78,7 @@ TAO: dict[str, dict[str, Any]] = {
         "--min_batch_size": 1,
         "--opt_batch_size": 1,
         "--max_batch_size": 1,
-        "--static_batch_size": None,
+        "--static_batch_size": -1,
         "--target_opset": None,
         "--onnx_route": None,
         "--gen_ds_config": False,
@@ -194,7 +194,7 @@ def test_evaluate_tells_of_flags_without_effect(tmp_path: Path, flags: tuple[obj
     assert (outcome.code, "no such model file" in last) == (4, True)
 
 
-@pytest.mark.parametrize("flag", ["--static_batch_size=1", "--target_opset=12", "--onnx_route=tf2onnx"])
+@pytest.mark.parametrize("flag", ["--target_opset=12", "--onnx_route=tf2onnx"])
 def test_export_tells_of_flags_without_effect(tmp_path: Path, flag: str) -> None:
     outcome = qatkit("export", "-m", tmp_path / "m.tlt", flag)
     assert outcome.code == 4

@@ -1,13 +1,15 @@
-"""Which output is which, and where classes and units come from."""
+"""Which output is which, where classes and units come from, and networks that take a fixed number of images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from qatkit.detectnet.labels import Labels
-from qatkit.engine.base import ModelInfo, find_heads
+from qatkit.engine.base import Array, ModelInfo, chunks, find_heads, in_batches
 from qatkit.errors import ModelError, UsageError
 from qatkit.export.metadata import Metadata
 
@@ -53,3 +55,39 @@ def test_a_spec_speaks_for_classes_without_names() -> None:
     ]
     assert found == [given, given, Labels(("bus",), 35.0)]
     assert ModelInfo.of((16, 24, 3), metadata("class_0"), None, FILE).labels.classes == ("class_0",)
+
+
+@pytest.mark.parametrize(
+    "count, largest, parts",
+    [(0, 4, []), (1, 4, [(0, 1)]), (4, 4, [(0, 4)]), (9, 4, [(0, 4), (4, 8), (8, 9)])],
+)
+def test_images_in_parts_of_the_largest_batch(count: int, largest: int, parts: list[tuple[int, int]]) -> None:
+    assert [(part.start, part.stop) for part in chunks(count, largest)] == parts
+
+
+@pytest.mark.parametrize(
+    "count, size, runs",
+    [
+        (5, 0, [5]),
+        (0, 0, [0]),
+        (5, 4, [4, 4]),
+        (4, 4, [4]),
+        (1, 4, [4]),
+        (8, 4, [4, 4]),
+        (3, 1, [1, 1, 1]),
+        (0, 2, [2]),
+    ],
+)
+def test_a_fixed_batch_is_filled_up_and_the_surplus_dropped(count: int, size: int, runs: list[int]) -> None:
+    images = np.arange(1, count + 1, dtype=np.float32).reshape(-1, 1, 1, 1)
+    seen: list[Array] = []
+
+    def run(batch: Array) -> tuple[Array, Array]:
+        seen.append(batch)
+        return batch * 2, batch * 3
+
+    cov, bbox = in_batches(run, images, size)
+    assert [len(batch) for batch in seen] == runs
+    assert_array_equal(np.concatenate(seen)[count:], 0)
+    assert_array_equal(cov, images * 2)
+    assert_array_equal(bbox, images * 3)

@@ -13,6 +13,7 @@ from qatkit.engine.onnx_file import OnnxFile
 from qatkit.engine.tensorrt.expected import Expected, check_network, parse_dims, parse_profile
 from qatkit.engine.tensorrt.plan import BatchProfile, EngineOptions
 from qatkit.errors import EnvironmentProblem, UsageError
+from qatkit.export.onnx_model import with_batch
 from qatkit.workflow.convert import convert
 from tests.support.exported import exported
 from tests.support.networks import residual
@@ -87,6 +88,17 @@ def test_the_network_that_is_expected(expected: Expected, clean: OnnxFile) -> No
 def test_another_network(expected: Expected, message: str, clean: OnnxFile) -> None:
     with pytest.raises(UsageError, match=message):
         check_network(clean, [Expected(), expected])
+
+
+@pytest.mark.parametrize("batches, wrong", [((), None), ((4,), None), ((4, 4, 4), None), ((16,), 16), ((1, 4, 4), 1)])
+def test_a_network_with_a_fixed_batch(batches: tuple[int, ...], wrong: int | None, clean: OnnxFile) -> None:
+    fixed = OnnxFile.of(with_batch(clean.proto, 4), clean.path)
+    check_network(clean, [Expected(batches=batches)])
+    if wrong is None:
+        check_network(fixed, [Expected(batches=batches)])
+        return
+    with pytest.raises(UsageError, match=rf"model\.onnx takes exactly 4 images at once, not {wrong}"):
+        check_network(fixed, [Expected(), Expected(batches=batches)])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")

@@ -17,13 +17,14 @@ _SHAPE = re.compile(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)x([1-9]\d*)")
 class Expected:
     """What a command line says of the network, to be compared with it.
 
-    dims: (channels, height, width). input: name of the input. outputs: names of the outputs. None, "" and () where it
-    says nothing; names with or without `:0`.
+    dims: (channels, height, width). input: name of the input. outputs: names of the outputs. batches: how many images
+    at once. None, "" and () where it says nothing; names with or without `:0`.
     """
 
     dims: tuple[int, int, int] | None = None
     input: str = ""
     outputs: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
 
 
 def parse_dims(text: str) -> tuple[int, int, int]:
@@ -64,6 +65,12 @@ def check_network(file: OnnxFile, expected: Sequence[Expected]) -> None:
             raise UsageError(f"{onnx}: its input is {source}, not {one.input}")
         if one.outputs and {_bare(name) for name in one.outputs} != {_bare(name) for name in outputs}:
             raise UsageError(f"{onnx}: its outputs are {','.join(outputs)}, not {','.join(one.outputs)}")
+
+        if file.batch and set(one.batches) - {file.batch}:
+            wrong = next(size for size in one.batches if size != file.batch)
+            raise UsageError(
+                f"{onnx} takes exactly {file.batch} images at once, not {wrong}", hint="leave the batch size out"
+            )
 
 
 def _bare(name: str) -> str:

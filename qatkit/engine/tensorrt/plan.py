@@ -13,7 +13,6 @@ Engines were built and run with 8.5.3; JetPack 5 and DeepStream 6.2 have 8.5.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -185,9 +184,3 @@ def cache_bytes(path: Path, version: Version) -> bytes:
     scale are left out.
     """
     return replace(read_cache(path).usable, version=version_number(version_text(version))).to_text().encode()
-
-
-def chunks(count: int, largest: int) -> Iterator[slice]:
-    """`count` images in order, at most `largest` at once."""
-    for start in range(0, count, largest):
-        yield slice(start, min(start + largest, count))

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from qatkit.detectnet.labels import Labels
-from qatkit.engine.base import Array, ModelInfo, find_heads
+from qatkit.engine.base import Array, ModelInfo, chunks, find_heads
 from qatkit.engine.tensorrt.library import create, last_error, load_cuda, load_tensorrt, new_log
-from qatkit.engine.tensorrt.plan import chunks
 from qatkit.engine.tensorrt.sidecar import EngineSidecar
 from qatkit.errors import EnvironmentProblem, ModelError
 

@@ -15,7 +15,6 @@ from qatkit.engine.tensorrt.plan import (
     Version,
     build_plan,
     cache_bytes,
-    chunks,
     parse_version,
     prefers_qdq,
 )
@@ -214,11 +213,3 @@ def test_a_cache_is_served_without_lines_at_which_a_build_would_stop(tmp_path: P
     path = tmp_path / "cal.bin"
     path.write_text("TRT-8601-EntropyCalibration2\na: 0\nb: 3c010204\nc: 7f800000\nd: 31a60d5b\n")
     assert cache_bytes(path, V8) == b"TRT-8601-EntropyCalibration2\nb: 3c010204\nd: 31a60d5b\n"
-
-
-@pytest.mark.parametrize(
-    "count, largest, parts",
-    [(0, 4, []), (1, 4, [(0, 1)]), (4, 4, [(0, 4)]), (9, 4, [(0, 4), (4, 8), (8, 9)])],
-)
-def test_images_in_parts_of_the_largest_batch(count: int, largest: int, parts: list[tuple[int, int]]) -> None:
-    assert [(part.start, part.stop) for part in chunks(count, largest)] == parts

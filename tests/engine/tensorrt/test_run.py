@@ -18,6 +18,7 @@ from qatkit.engine.tensorrt.run import TensorRTEngine, open_tensorrt
 from qatkit.engine.tensorrt.sidecar import sidecar_path
 from qatkit.errors import EnvironmentProblem, ModelError, UsageError
 from qatkit.export.cache import from_ranges, write_cache
+from qatkit.export.onnx_model import with_batch
 from tests.support.exported import Exported, exported, images_for
 from tests.support.networks import residual
 from tests.support.tensorrt_data import skip_without_tensorrt
@@ -92,6 +93,13 @@ def test_batches_that_are_too_large_are_split_and_too_small_ones_filled(export: 
     assert (len(cov), len(bbox)) == (9, 9)
     expected = open_onnx(tmp_path / "model.onnx").predict(images)
     assert largest_difference(expected, (cov, bbox)) < 0.01
+
+
+def test_a_fixed_batch_needs_no_profile(export: Exported, tmp_path: Path) -> None:
+    onnx.save(with_batch(export.clean, 4), tmp_path / "fixed.onnx")
+    images = images_for(export.graph, 5)
+    expected = open_onnx(tmp_path / "model.onnx").predict(images)
+    assert largest_difference(expected, built(tmp_path, "fixed.onnx", EngineOptions()).predict(images)) < 0.01
 
 
 def test_a_dla_that_is_not_there_is_an_error(export: Exported, tmp_path: Path) -> None:
