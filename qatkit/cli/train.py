@@ -29,6 +29,10 @@ _FRACTION = click.FloatRange(0, 1)
 )
 @options.flag("--enable_determinism", "deterministic", help="Only operations that give the same bits every time.")
 @options.flag("--restart", help="Forget checkpoints in RESULTS instead of continuing from them.")
+@options.flag(
+    "--extend",
+    help="Go on from the checkpoint in RESULTS also if num_epochs is another now; rates are those of the new one.",
+)
 @options.calibrator("--qat_calibrator", help="QAT: what the ranges start from.")
 @options.value(
     "--qat_ema_decay",
@@ -74,6 +78,10 @@ def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, strict: 
 
     if use_amp and precision not in (None, "mixed"):
         raise UsageError(f"--use_amp and --precision {precision} say different things", hint="give one of them")
+    if flags["extend"] and flags["restart"]:
+        raise UsageError(
+            "--extend goes on from the checkpoints in -r, --restart forgets them", hint="give one of them"
+        )
     experiment = load_experiment(spec)  # before TensorFlow: a spec error need not wait for it
     import_tensorflow()
     from qatkit.training.options import TrainOptions

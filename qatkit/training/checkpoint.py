@@ -24,11 +24,17 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. `run` identifies the training that the checkpoint belongs to (see `fingerprint`)."""
+    """Where a run stands.
+
+    run: identifies the training that the checkpoint belongs to (see `fingerprint`). training: the same whatever the
+    number of epochs that were planned, which is `epochs`; "" and 0 in a checkpoint of a version that did not say.
+    """
 
     run: str
     step: int
     epoch: int
+    training: str = ""
+    epochs: int = 0
 
 
 def fingerprint(*facts: object) -> str:
@@ -56,10 +62,13 @@ def latest(directory: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_checkpoint(path: Path, run: str) -> tuple[Progress, dict[str, NDArray[Any]], dict[str, Any]]:
+def load_checkpoint(
+    path: Path, run: str, *, training: str = "", epochs: int = 0, extend: bool = False
+) -> tuple[Progress, dict[str, NDArray[Any]], dict[str, Any]]:
     """Read a checkpoint: progress, arrays, extra values.
 
-    Raises ModelError when the file is damaged, UsageError when it belongs to another training.
+    run, training, epochs: of what is to go on from it, as in `Progress`. extend: also where another number of epochs
+    was planned. Raises ModelError when the file is damaged, UsageError when it belongs to another training.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -70,21 +79,44 @@ def load_checkpoint(path: Path, run: str) -> tuple[Progress, dict[str, NDArray[A
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: damaged checkpoint", hint="remove it, or train with --restart") from error
     if progress.run != run:
-        raise UsageError(
-            f"{path}: this results folder holds a training with another spec, data, model to start from or flags",
-            hint="use another -r, or --restart to begin anew here",
-        )
+        if not training or progress.training != training:
+            raise _other_training(path, progress, extend)
+        _check_epochs(path, progress, epochs, extend)
     return progress, arrays, extra
 
 
-def run_of(directory: Path) -> str | None:
-    """The training that the newest checkpoint belongs to; None without one that can be read."""
+def _other_training(path: Path, progress: Progress, extend: bool) -> UsageError:
+    if extend and not progress.training:
+        return UsageError(
+            f"{path}: written by a version of qatkit that did not record what --extend has to know",
+            hint="train with the former num_epochs, or --restart, or another -r with the old weights as "
+            "pretrained_model_file",
+        )
+    beside = " beside num_epochs" if extend else ""
+    return UsageError(
+        f"{path}: this results folder holds a training with another spec, data, model to start from or flags{beside}",
+        hint="use another -r, or --restart to begin anew here",
+    )
+
+
+def _check_epochs(path: Path, progress: Progress, epochs: int, extend: bool) -> None:
+    """Raise UsageError unless a training that was planned for other `epochs` is to go on, and still can."""
+    planned = f"{path}: this training was planned for {progress.epochs} epochs, the spec now has {epochs}"
+    others = "--restart begins anew here; or another -r, with the old weights as pretrained_model_file"
+    if epochs < progress.epoch:
+        raise UsageError(f"{planned}, and {progress.epoch} are done already", hint=others)
+    if not extend:
+        raise UsageError(planned, hint=f"--extend goes on to {epochs}, {others}")
+
+
+def newest_progress(directory: Path) -> Progress | None:
+    """Where the run of the newest checkpoint stands; None without one that can be read."""
     path = latest(directory)
     if path is None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            return str(json.loads((file.metadata() or {})["progress"])["run"])
+            return Progress(**json.loads((file.metadata() or {})["progress"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None  # `load_checkpoint` says what is wrong
 

@@ -39,6 +39,7 @@ class Validation:
 class Plan:
     """The shape of a run.
 
+    run, training: by what its checkpoints are known again, with and without the number of epochs (`Progress`).
     frozen_from: fraction of the training after which batch-norm statistics and ranges are frozen (1 = never).
     """
 
@@ -50,6 +51,7 @@ class Plan:
     first_validation: int
     validation_period: int
     frozen_from: float = 1.0
+    training: str = ""
 
     @property
     def steps(self) -> int:
@@ -85,12 +87,20 @@ class Trainer:
         self._saves = saves
         self._step = 0
 
-    def resume(self) -> int:
-        """Continue from the newest checkpoint in the results folder; return the number of steps already done."""
-        path = checkpoint.latest(self._results)
+    def resume(self, *, extend: bool = False) -> int:
+        """Continue from the newest checkpoint in the results folder; return the number of steps already done.
+
+        extend: also from one of the same training that was planned for another number of epochs. Rates, and when
+        statistics are frozen, are those of the new number from there on.
+        """
+        plan, path = self.plan, checkpoint.latest(self._results)
         if path is None:
+            if extend:
+                info(f"--extend: {self._results} holds no checkpoint, so training begins at the start.")
             return 0
-        progress, arrays, extra = checkpoint.load_checkpoint(path, self.plan.run)
+        progress, arrays, extra = checkpoint.load_checkpoint(
+            path, plan.run, training=plan.training, epochs=plan.epochs, extend=extend
+        )
         try:
             self.stepper.restore(arrays)
             self.stepper.network.restore(arrays)
@@ -98,8 +108,28 @@ class Trainer:
             raise ModelError(f"{path}: made by another version of qatkit", hint="train with --restart") from error
         self._schedule.load_state_dict(extra)
         self._step = progress.step
-        info(f"Resuming from {path} (epoch {progress.epoch} of {self.plan.epochs}).")
+        info(f"Resuming from {path} (epoch {progress.epoch} of {plan.epochs}).")
+        if progress.run != plan.run:
+            self._tell_extension(progress)
         return self._step
+
+    def _tell_extension(self, former: Progress) -> None:
+        """Say where the schedule of the new length stands, and that the way there was another one."""
+        plan, step = self.plan, former.step
+        if self._schedule.stopped:
+            info("Early stopping has ended this training: more epochs change nothing.")
+            return
+        was, now = (
+            self._schedule.of_length(epochs * plan.steps_per_epoch).rate(step)
+            for epochs in (former.epochs, plan.epochs)
+        )
+        first_frozen = math.ceil(plan.frozen_from * plan.steps)
+        frozen = f", ranges and batch-norm statistics move up to step {first_frozen}" if plan.frozen_from < 1 else ""
+        info(
+            f"Extended from {former.epochs} to {plan.epochs} epochs: at step {step} the learning rate was {was:.3g} "
+            f"and is {now:.3g}{frozen}; "
+            f"the result is not that of a training planned for {plan.epochs} from the start."
+        )
 
     def fit(self, batches: Iterator[dict[str, tf.Tensor]]) -> Validation | None:
         """Train to the end. `batches` starts at the step after `resume()`. Returns the last validation.
@@ -179,7 +209,7 @@ class Trainer:
         if broken:
             raise _diverged(f"{broken[0]} is not finite after epoch {epoch}")
         if self._saves:
-            progress = Progress(self.plan.run, self._step, epoch)
+            progress = Progress(self.plan.run, self._step, epoch, self.plan.training, self.plan.epochs)
             checkpoint.save_checkpoint(self._results, progress, arrays, self._schedule.state_dict())
 
 

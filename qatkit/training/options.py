@@ -22,13 +22,14 @@ from qatkit.choices import (
 class TrainOptions:
     """The flags of `qatkit train`.
 
-    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine. calibrator,
-    ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what the ranges
-    start from, how fast they follow the largest values of the batches, and the fraction of the training after which
-    ranges and batch-norm statistics are frozen. teacher: a model whose outputs are learned beside the labels, with
-    the share teacher_weight (0..1) of the cost. unreadable: the share (0..1) of the training images, and of those to
-    validate on, that may be left out because they cannot be read. verbose: tell what was decided too: the effective
-    spec, the data, the quantization plan.
+    precision: None is what the spec says (training_precision), "auto" what is quicker on this machine.
+    calibrator, ema_decay, frozen_from, placement and skip_layers matter for quantization-aware training only: what
+    the ranges start from, how fast they follow the largest values of the batches, and the fraction of the training
+    after which ranges and batch-norm statistics are frozen.
+    teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
+    restart: forget the checkpoints in `results`. extend: go on from them also where num_epochs was another.
+    unreadable: the share (0..1) of the images, to train and to validate on, that may be left out for being damaged.
+    verbose: tell what was decided too: the effective spec, the data, the quantization plan.
     """
 
     results: Path
@@ -38,6 +39,7 @@ class TrainOptions:
     precision: WantedPrecision | None = None
     deterministic: bool = False
     restart: bool = False
+    extend: bool = False
     calibrator: CalibratorName = CALIBRATOR
     ema_decay: float = EMA_DECAY
     frozen_from: float = FROZEN_FROM

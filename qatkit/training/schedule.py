@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qatkit.spec import LearningRateConfig
@@ -25,6 +25,10 @@ class Schedule:
 
     def observe(self, cost: float, epoch: int, step: int) -> None:
         """Take in the validation cost after `epoch` epochs (1-based count) and `step` steps."""
+
+    def of_length(self, steps: int) -> Schedule:
+        """The same for a training of `steps`; itself where its rates do not depend on the length."""
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -54,6 +58,9 @@ class SoftStartAnnealing(Schedule):
 
     def rate(self, step: int) -> float:
         return self.at(step / self.steps)
+
+    def of_length(self, steps: int) -> SoftStartAnnealing:
+        return replace(self, steps=steps)
 
     def at(self, progress: float) -> float:
         """The rate at `progress` 0..1 of the training."""

@@ -69,8 +69,18 @@ class Identity:
 
     def fingerprint(self, precision: Precision) -> str:
         """A checkpoint is continued only by a run that would have written it."""
-        options, start = self.options, self.spec.model_config.pretrained_model_file
-        facts: list[object] = [to_text(self.spec), self.images, self.replicas, precision == "mixed"]
+        return self._fingerprint(self.spec, precision)
+
+    def of_any_length(self, precision: Precision) -> str:
+        """The same for every number of epochs: what --extend goes by."""
+        spec = Experiment()
+        spec.CopyFrom(self.spec)
+        spec.training_config.ClearField("num_epochs")
+        return self._fingerprint(spec, precision)
+
+    def _fingerprint(self, spec: Experiment, precision: Precision) -> str:
+        options, start = self.options, spec.model_config.pretrained_model_file
+        facts: list[object] = [to_text(spec), self.images, self.replicas, precision == "mixed"]
         if self.spec.training_config.enable_qat:
             facts += [options.calibrator, options.ema_decay, options.frozen_from]
             facts += [options.placement, options.skip_layers]
@@ -80,6 +90,9 @@ class Identity:
 
     def kept_precision(self) -> Precision | None:
         """That of the checkpoint which is continued; None without one."""
-        run = None if self.options.restart else checkpoint.run_of(self.options.results)
+        found = None if self.options.restart else checkpoint.newest_progress(self.options.results)
+        if found is None:
+            return None
         kinds: tuple[Precision, ...] = ("float32", "mixed")
-        return next((kind for kind in kinds if run == self.fingerprint(kind)), None)
+        same = (found.run == self.fingerprint(kind) or found.training == self.of_any_length(kind) for kind in kinds)
+        return next((kind for kind, kept in zip(kinds, same) if kept), None)

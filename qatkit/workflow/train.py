@@ -93,8 +93,8 @@ class _Run:
         )
         with self.strategy.scope():
             network = build_network(self.start, spec, options, kind, self._calibration_images())
-            trainer = self._trainer(network, self._plan(self.identity.fingerprint(kind)))
-        first_step = 0 if options.restart else trainer.resume()
+            trainer = self._trainer(network, self._plan(kind))
+        first_step = 0 if options.restart else trainer.resume(extend=options.extend)
         check_same_step(self.strategy, first_step)
         if self.chief:
             if options.restart:
@@ -162,10 +162,11 @@ class _Run:
         schedule = from_spec(config.learning_rate, plan.epochs, plan.steps_per_epoch)
         return Trainer(plan, stepper, schedule, self.options.results, self.log, validator, saves=self.chief)
 
-    def _plan(self, run: str) -> Plan:
+    def _plan(self, kind: precision.Precision) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
         return Plan(
-            run=run,
+            run=self.identity.fingerprint(kind),
+            training=self.identity.of_any_length(kind),
             epochs=config.num_epochs,
             steps_per_epoch=math.ceil(len(self.frames) / self.batch_size),
             images_per_step=self.batch_size,

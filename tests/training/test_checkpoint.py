@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from qatkit.errors import EnvironmentProblem, ModelError, UsageError
 from qatkit.training.checkpoint import (
@@ -12,8 +15,8 @@ from qatkit.training.checkpoint import (
     fingerprint,
     latest,
     load_checkpoint,
+    newest_progress,
     remove_checkpoints,
-    run_of,
     save_checkpoint,
 )
 
@@ -50,12 +53,12 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 def test_the_run_of_the_newest(tmp_path: Path) -> None:
-    assert run_of(tmp_path) is None
+    assert newest_progress(tmp_path) is None
     save_checkpoint(tmp_path, at(1, "first"), ARRAYS)
     path = save_checkpoint(tmp_path, at(2, "second"), ARRAYS)
-    assert run_of(tmp_path) == "second"
+    assert newest_progress(tmp_path) == at(2, "second")
     path.write_bytes(path.read_bytes()[:20])
-    assert run_of(tmp_path) is None
+    assert newest_progress(tmp_path) is None
 
 
 def test_the_newest_two_are_kept_counted_by_number(tmp_path: Path) -> None:
@@ -81,10 +84,56 @@ def test_another_training_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path, "other")
 
 
+def planned(epochs: int, run: str = "run", training: str = "training") -> Progress:
+    """Four epochs of a training that was planned for `epochs`."""
+    return Progress(run, step=40, epoch=4, training=training, epochs=epochs)
+
+
+@pytest.mark.parametrize("epochs", [4, 8, 20])
+def test_another_number_of_epochs_is_named_and_can_be_extended(tmp_path: Path, epochs: int) -> None:
+    path = save_checkpoint(tmp_path, planned(10), ARRAYS)
+    wanted = {"training": "training", "epochs": epochs}
+    message = (
+        rf"model\.epoch-4\.ckpt: this training was planned for 10 epochs, the spec now has {epochs} "
+        rf"\(--extend goes on to {epochs}, --restart begins anew here; or another -r, with the old weights as"
+    )
+    with pytest.raises(UsageError, match=message):
+        load_checkpoint(path, "other", **wanted)
+    assert load_checkpoint(path, "other", **wanted, extend=True)[0] == planned(10)
+
+
+@pytest.mark.parametrize("extend", [False, True])
+def test_fewer_epochs_than_are_done_are_refused(tmp_path: Path, extend: bool) -> None:
+    path = save_checkpoint(tmp_path, planned(10), ARRAYS)
+    message = "planned for 10 epochs, the spec now has 3, and 4 are done already \\(--restart begins anew"
+    with pytest.raises(UsageError, match=message):
+        load_checkpoint(path, "other", training="training", epochs=3, extend=extend)
+
+
+def test_only_the_number_of_epochs_may_differ(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, planned(10), ARRAYS)
+    with pytest.raises(UsageError, match=r"with another spec, .* or flags beside num_epochs"):
+        load_checkpoint(path, "other", training="another", epochs=20, extend=True)
+
+
+def test_a_checkpoint_that_does_not_say_its_training_is_resumed_but_not_extended(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, at(4), ARRAYS)
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    former = {
+        key: value for key, value in json.loads(metadata["progress"]).items() if key in ("run", "step", "epoch")
+    }
+    path.write_bytes(save(ARRAYS, {**metadata, "progress": json.dumps(former)}))
+    wanted = {"training": "training", "epochs": 20}
+    assert load_checkpoint(path, "run", **wanted, extend=True)[0] == at(4)
+    with pytest.raises(UsageError, match=r"did not record what --extend has to know .*--restart"):
+        load_checkpoint(path, "other", **wanted, extend=True)
+    with pytest.raises(UsageError, match=r"with another spec, data, model to start from or flags \("):
+        load_checkpoint(path, "other", **wanted)
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "no metadata", "wrong metadata"])
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
-    from safetensors.numpy import save
-
     path = save_checkpoint(tmp_path, at(1), ARRAYS)
     content = {
         "empty": b"",

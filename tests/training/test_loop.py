@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -142,16 +143,18 @@ class Stop(BaseException):
     """What a signal handler raises."""
 
 
+def stopping_after(step: int, first: int = 0) -> Any:
+    """Batches from `first` on, until a signal comes before step `step`."""
+    yield from range(first, step)
+    raise Stop
+
+
 @pytest.mark.parametrize("stop_after", [1, 8, 9, 15, 23])
 def test_a_run_that_was_stopped_goes_on_from_its_last_checkpoint(tmp_path: Path, stop_after: int) -> None:
     first, second = Counter(autoweighting=True), Counter(autoweighting=True)
 
-    def stopping() -> Any:
-        yield from range(stop_after)
-        raise Stop
-
     with pytest.raises(Stop):
-        trainer(tmp_path, first).fit(stopping())
+        trainer(tmp_path, first).fit(stopping_after(stop_after))
     fit(trainer(tmp_path, second))
     saved = stop_after // 8 * 8  # a checkpoint every second epoch of four steps
     assert second.batches == list(range(saved, 24))
@@ -170,6 +173,80 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     fit(trainer(tmp_path, Counter()))
     with pytest.raises(UsageError, match="another spec"):
         trainer(tmp_path, Counter(), plan=replace(PLAN, run="other")).resume()
+
+
+SHORT = replace(PLAN, run="short", training="training", checkpoint_interval=1, frozen_from=0.5)
+LONG = replace(SHORT, run="long", epochs=9)
+
+
+def fit_extended(trained: Trainer) -> Validation | None:
+    return trained.fit(itertools.count(trained.resume(extend=True)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("done", [3, 6])
+def test_a_training_is_extended_with_the_rates_of_the_longer_one(
+    tmp_path: Path, done: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it had ended or not."""
+    step = done * PLAN.steps_per_epoch
+    with contextlib.suppress(Stop):
+        trainer(tmp_path, Counter(), plan=SHORT).fit(stopping_after(step))
+    capsys.readouterr()
+    stepper, long = Counter(), replace(SCHEDULE, steps=36)
+    fit_extended(trainer(tmp_path, stepper, plan=LONG))
+    assert stepper.batches == list(range(step, 36))
+    assert stepper.rates == [long.rate(number) for number in range(step, 36)]
+    assert stepper.moving == [number < 18 for number in range(step, 36)]
+    assert stepper.state()["weight"] == 36
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Extended")]
+    assert told == [
+        f"Extended from 6 to 9 epochs: at step {step} the learning rate was {SCHEDULE.rate(step):.3g} and is "
+        f"{long.rate(step):.3g}, ranges and batch-norm statistics move up to step 18; the result is not that of a "
+        "training planned for 9 from the start."
+    ]
+
+
+def test_without_being_told_a_training_is_not_extended(tmp_path: Path) -> None:
+    fit(trainer(tmp_path, Counter(), plan=SHORT))
+    with pytest.raises(UsageError, match="planned for 6 epochs, the spec now has 9"):
+        trainer(tmp_path, Counter(), plan=LONG).resume()
+
+
+@pytest.mark.parametrize("stop_after", [25, 27, 28, 31])
+def test_an_extension_that_was_stopped_goes_on(tmp_path: Path, stop_after: int) -> None:
+    """From its own first checkpoint on without being told; before that as it began."""
+    fit(trainer(tmp_path, Counter(), plan=SHORT))
+    with pytest.raises(Stop):
+        extension = trainer(tmp_path, Counter(), plan=LONG)
+        extension.resume(extend=True)
+        extension.fit(stopping_after(stop_after, 24))
+    stepper, saved = Counter(), stop_after // 4 * 4
+    if saved == 24:
+        with pytest.raises(UsageError, match="--extend goes on to 9"):
+            trainer(tmp_path, Counter(), plan=LONG).resume()
+    (fit_extended if saved == 24 else fit)(trainer(tmp_path, stepper, plan=LONG))
+    assert stepper.batches == list(range(saved, 36))
+
+
+def test_an_extension_that_was_extended_already_only_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(trainer(tmp_path, Counter(), plan=SHORT))
+    fit_extended(trainer(tmp_path, Counter(), plan=LONG))
+    capsys.readouterr()
+    again = Counter()
+    assert fit_extended(trainer(tmp_path, again, plan=LONG)) is None
+    assert again.batches == []
+    assert "Extended" not in capsys.readouterr().out
+
+
+def test_without_a_checkpoint_an_extension_begins_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stepper = Counter()
+    fit_extended(trainer(tmp_path, stepper, plan=LONG))
+    assert stepper.batches == list(range(36))
+    assert "holds no checkpoint, so training begins at the start" in capsys.readouterr().out
 
 
 def test_a_checkpoint_with_other_arrays_is_refused(tmp_path: Path) -> None:
@@ -233,12 +310,8 @@ def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
 def test_early_stopping_is_resumed(tmp_path: Path) -> None:
     plan = replace(PLAN, epochs=50, validation_period=1, checkpoint_interval=1)
 
-    def stopping() -> Any:
-        yield from range(10)
-        raise Stop
-
     with pytest.raises(Stop):
-        trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan).fit(stopping())
+        trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan).fit(stopping_after(10))
     stepper = Counter()
     fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=plan))
     assert stepper.batches == [*range(8, 16)]
@@ -246,3 +319,23 @@ def test_early_stopping_is_resumed(tmp_path: Path) -> None:
     again = Counter()
     assert fit(trainer(tmp_path, again, schedule=early_stopping(), plan=plan)) is None
     assert again.batches == []
+
+
+def test_early_stopping_is_extended_with_its_state(tmp_path: Path) -> None:
+    """Annealing, which began in the shorter training, goes on; its rates know no length."""
+    short = replace(SHORT, epochs=2, validation_period=1)
+    first, second = Counter(), Counter()
+    fit(trainer(tmp_path, first, schedule=early_stopping(), plan=short))
+    fit_extended(trainer(tmp_path, second, schedule=early_stopping(), plan=replace(short, run="long", epochs=50)))
+    assert first.rates + second.rates == pytest.approx([1e-3] * 8 + [1e-3, 10**-3.5, 1e-4, 10**-4.5, *[1e-5] * 4])
+
+
+def test_early_stopping_that_has_ended_a_training_is_not_extended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = replace(SHORT, validation_period=1)
+    fit(trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan))
+    stepper = Counter()
+    fit_extended(trainer(tmp_path, stepper, schedule=early_stopping(), plan=replace(plan, run="long", epochs=50)))
+    assert stepper.batches == []
+    assert "Early stopping has ended this training: more epochs change nothing." in capsys.readouterr().out
