@@ -17,8 +17,14 @@ from qatkit.errors import ModelError
 from qatkit.export.cache import CalibrationCache, is_usable, read_cache
 from qatkit.quantization.folding import CODE_MAX
 
-# The range of a tensor that was 0 all the time: images reach 1, and what a layer makes of them is not this small.
-_VANISHING_RANGE = 1e-6
+# Images reach 1, and what layers make of them lies between these by far. TensorRT writes a range of 1e-7 to 6e-7 for
+# what was 0 all the time.
+_SMALLEST_RANGE, _LARGEST_RANGE = 1e-6, 1e9
+# What is odd with a scale that is used all the same -> where it comes from, and what it does.
+_USED = {
+    "vanishingly small": "as of a tensor that was 0 in all the calibration; it is used, and cuts off larger values",
+    "absurdly large": "as of a calibration that diverged; it is used, and rounds smaller values to 0",
+}
 _CALIBRATE = "a scale is the largest magnitude / 127, 3c010204 for an image in 0..1; calibrate again, with images"
 
 
@@ -50,7 +56,8 @@ def scales_for(tensors: Collection[str], path: Path) -> dict[str, float]:
 def _fault(scale: float) -> str:
     """What is odd with a scale; "" for a sound one."""
     if is_usable(scale):
-        return "vanishingly small" if scale * CODE_MAX < _VANISHING_RANGE else ""
+        amax = scale * CODE_MAX
+        return "vanishingly small" if amax < _SMALLEST_RANGE else "absurdly large" if amax > _LARGEST_RANGE else ""
     if scale == 0:
         return "0"
     return "infinite" if math.isinf(scale) else "denormal" if scale < 1 else "too large"
@@ -78,23 +85,18 @@ def _check_any_sound(cache: CalibrationCache, names: Collection[str], path: Path
 def _warn_of_odd(cache: CalibrationCache, names: Iterable[str], path: Path) -> None:
     """Count the odd ones among the scales of `names`, tensors of the ONNX."""
     faults = {name: _fault(cache.scales[name]) for name in names}
-    tiny = [name for name, fault in faults.items() if fault == "vanishingly small"]
-    unusable = [name for name, fault in faults.items() if fault and name not in tiny]
+    unusable = [name for name, fault in faults.items() if fault and fault not in _USED]
     if unusable:
         kinds = " or ".join(dict.fromkeys(faults[name] for name in unusable))
-        console.warn(
-            f"{path}: {len(unusable)} of {len(cache.scales)} scales {_are(unusable)} {kinds}; "
-            f"{_first(cache, unusable)}; a tensor with such a line counts as one without a scale and stays float"
-        )
-    if tiny:
-        console.warn(
-            f"{path}: {len(tiny)} of {len(cache.scales)} scales {_are(tiny)} vanishingly small, as of a tensor that "
-            f"was 0 in all of the calibration; {_first(cache, tiny)}; it is used, and cuts off larger values"
-        )
+        _warn(cache, unusable, path, kinds, "a tensor with such a line counts as one without a scale and stays float")
+    for kind, effect in _USED.items():
+        if odd := [name for name, fault in faults.items() if fault == kind]:
+            _warn(cache, odd, path, kind, effect)
 
 
-def _are(names: Collection[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+def _warn(cache: CalibrationCache, names: Collection[str], path: Path, fault: str, effect: str) -> None:
+    counted = f"{len(names)} of {len(cache.scales)} scales {'is' if len(names) == 1 else 'are'} {fault}"
+    console.warn(f"{path}: {counted}; {_first(cache, names)}; {effect}")
 
 
 def _first(cache: CalibrationCache, names: Iterable[str]) -> str:

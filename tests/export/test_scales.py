@@ -11,6 +11,7 @@ from qatkit.export.scales import scales_for
 
 TENSORS = {"input_1:0", "a:0", "b:0"}
 GOOD, ZERO, DENORMAL, INFINITE, TINY = "3c010204", "0", "12345", "7f800000", "31a60d5b"
+HUGE = "7149f2ca"  # 1e30
 
 
 def written(path: Path, **values: str) -> Path:
@@ -35,6 +36,7 @@ def warnings_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
         ({"a": INFINITE, "b": INFINITE}, "all 2 scales are infinite; line 2: scale inf of a:0"),
         ({"a": DENORMAL, "b": "1"}, "all 2 scales are denormal; line 2: scale 1.04e-40 of a:0"),
         ({"a": TINY, "b": TINY}, "all 2 scales are vanishingly small; line 2: scale 4.83e-09 of a:0"),
+        ({"a": HUGE, "b": HUGE}, "all 2 scales are absurdly large; line 2: scale 1e+30 of a:0"),
         ({"a": "7f7fffff"}, "the only scale is too large; line 2: scale 3.4e+38 of a:0"),
         (
             {"a": ZERO, "b": TINY, "c": ZERO},
@@ -74,7 +76,16 @@ def test_only_names_are_at_fault_where_the_scales_are_sound(tmp_path: Path) -> N
             ["input_1:0"],
             "2 of 3 scales are 0 or infinite; line 3: scale 0 of a:0; a tensor with",
         ),
-        ({"a": GOOD, "b": TINY}, ["a:0", "b:0"], "1 of 2 scales is vanishingly small, as of a tensor that was 0"),
+        (
+            {"a": GOOD, "b": TINY},
+            ["a:0", "b:0"],
+            "1 of 2 scales is vanishingly small; line 3: scale 4.83e-09 of b:0; as of a tensor that was 0",
+        ),
+        (
+            {"a": GOOD, "b": HUGE},
+            ["a:0", "b:0"],
+            "1 of 2 scales is absurdly large; line 3: scale 1e+30 of b:0; as of a calibration that diverged",
+        ),
         ({"a": GOOD, "x": ZERO}, ["a:0"], "1 of 2 names are no tensors of the network, such as x:0"),
     ],
 )
