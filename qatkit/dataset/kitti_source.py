@@ -48,7 +48,9 @@ class KittiSource:
         image, label = Path(self._config.image_dir_name, name), Path(self._config.label_dir_name, f"{name}.txt")
         if not (self._root / label).exists():
             hint = "an image without objects needs an empty one"
-            raise UnusableImageError(f"{self._root / label}: no such label file", "images without a label file", hint=hint)
+            raise UnusableImageError(
+                f"{self._root / label}: no such label file", "images without a label file", hint=hint
+            )
         objects = read_labels(self._root / label)
         shown = Path(self._config.root_directory_path, label)  # as the spec writes it
         path = self._images.path(name)
