@@ -79,11 +79,12 @@ def convert(
 ) -> ConvertReport:
     """Write the record files `<output>-fold-...-shard-...` of `spec`, all or none of them.
 
-    output: folder and prefix; one that ends in `/` is a folder, and the prefix is empty, as in TAO. validation_fold:
-    the fold that sample_modifier_config leaves alone. tao_split: for partition mode "random", split by name as TAO
-    does, instead of at random. reading: how images are read; as a rule decoded whole. leave_out: leave out images
-    that cannot be used. Raises SpecError for values that make no sense; DataError for labels or images that are
-    missing or damaged, once all have been looked at.
+    output: folder and prefix; one that ends in `/` is a folder, and the prefix is empty, as in TAO.
+    validation_fold: the fold that sample_modifier_config leaves alone.
+    tao_split: for partition mode "random", split by name as TAO does, instead of at random.
+    reading: how images are read; as a rule decoded whole. leave_out: leave out images that cannot be used.
+    Raises SpecError for values that make no sense; DataError for labels or images that are missing or damaged, once
+    all have been looked at.
     """
     generator = random.Random(seed)
     source = source_of(spec, generator, tao_split=tao_split, reading=reading)

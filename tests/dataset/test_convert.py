@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from PIL import Image
 
 from qatkit.dataset.convert import convert
 from qatkit.dataset.records import read_records
+from qatkit.dataset.source import Reading
 from qatkit.errors import DataError, QatkitError, SpecError
 from qatkit.spec import DatasetExportConfig
 from tests.support import golden_data
-from tests.support.frames import LINE, kitti_folder
+from tests.support.frames import LINE, kitti_folder, noise, write_image
 
 TOPIC = "11_tfrecord"
 
@@ -212,3 +214,115 @@ def test_the_sample_modifier_works_on_training_folds(folder: Path, tmp_path: Pat
         (4, {"car": 4}),
         (1, {"car": 1, "dog": 1}),
     ]
+
+
+@pytest.mark.parametrize("output", ["new/", "new/below/", "new [1]/", ".", "new/.."])
+def test_a_path_that_ends_in_a_slash_is_a_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    thin = LINE.format("car", 5, 2, 5.9, 12)
+    (folder / "labels" / "07.txt").write_text(thin)
+    convert(_kitti(folder), output)
+    found = sorted(path.name for path in Path(output).resolve().iterdir())
+    assert [name for name in found if name != "new"] == ["-fold-000-of-002", "-fold-001-of-002", "_warning.json"]
+
+
+def test_a_folder_without_folds_and_shards_has_no_name_for_a_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "s.json").write_text('{"a": ["07"]}')
+    spec = _kitti(folder, partition_mode="sequence", kitti_sequence_to_frames_file="s.json", num_partitions=0)
+    with pytest.raises(SpecError, match="without folds and shards a record file needs a name"):
+        convert(spec, f"{tmp_path}/out/")
+
+
+def test_what_is_passed_over_is_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "00.png").rename(folder / "images" / "00.PNG")  # in letters of any case
+    for name in ("x.jpg", "y.jpeg", "z.jpg", "notes", ".hidden", "._07.png"):
+        (folder / "images" / name).touch()
+    (folder / "images" / "more").mkdir()
+    (folder / "labels" / "alone.txt").touch()
+    report = convert(_kitti(folder), tmp_path / "tfr")
+    assert report.images == 20
+    assert report.passed_over == {
+        "*.jpg": 2,
+        "*.jpeg": 1,
+        "files without ending": 1,
+        "hidden files": 2,
+        "folders": 1,
+        "label files without an image": 1,
+    }
+
+
+def test_what_cannot_be_used_is_counted_or_left_out(folder: Path, tmp_path: Path) -> None:
+    _no_image(folder)
+    (folder / "labels" / "08.txt").unlink()
+    (folder / "labels" / "09.txt").unlink()
+    counts = "images without a label file 2, unreadable images 1"
+    with pytest.raises(DataError, match=f"; 3 of 20 cannot be used: {counts}; --leave_out goes on without them$"):
+        convert(_kitti(folder), tmp_path / "tfr")
+    report = convert(_kitti(folder), tmp_path / "tfr", leave_out=True)
+    assert report.images == 17
+    assert report.passed_over == {"images without a label file": 2, "unreadable images": 1}
+    assert "images/07" not in [
+        name for fold in report.folds for path in fold.files for name in read_records(path).ids
+    ]
+
+
+def test_labels_that_make_no_sense_are_never_left_out(folder: Path, tmp_path: Path) -> None:
+    _broken_label(folder)
+    (folder / "labels" / "08.txt").write_text("Car 2 0 0 1 2 3 4 0 0 0 0 0 0 0\n")
+    with pytest.raises(
+        DataError, match=r"labels/0[78]\.txt, line 1: .*; 1 more files with labels that make no sense$"
+    ):
+        convert(_kitti(folder), tmp_path / "tfr", leave_out=True)
+
+
+def test_nothing_that_can_be_used(folder: Path, tmp_path: Path) -> None:
+    for path in (folder / "labels").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="20 of 20 cannot be used: images without a label file 20$"):
+        convert(_kitti(folder), tmp_path / "tfr", leave_out=True)
+
+
+def test_two_files_of_one_name(folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "07.PNG").touch()
+    with pytest.raises(DataError, match=r"07\.PNG and 07\.png would share one label file"):
+        convert(_kitti(folder), tmp_path / "tfr")
+
+
+def test_another_ending_beside_it_is_told_apart(folder: Path, tmp_path: Path) -> None:
+    write_image(folder / "images" / "07.jpg", noise(32, 24))
+    report = convert(_kitti(folder), tmp_path / "tfr")
+    records = [read_records(path) for fold in report.folds for path in fold.files]
+    assert {extension for part in records for extension in part.extensions} == {".png"}
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_picture_that_is_cut_off(folder: Path, tmp_path: Path, decode: bool) -> None:
+    path = write_image(folder / "images" / "07.png", noise(64, 64))
+    path.write_bytes(path.read_bytes()[:2000])
+    if not decode:
+        assert convert(_kitti(folder), tmp_path / "tfr", reading=Reading(decode=False)).images == 20
+        return
+    with pytest.raises(DataError, match=r"07\.png: damaged image"):
+        convert(_kitti(folder), tmp_path / "tfr")
+
+
+def test_exif_rotation(folder: Path, tmp_path: Path) -> None:
+    """Labels drawn on the picture as it is shown: 24 wide, 32 high."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(32, 24)).save(folder / "images" / "07.png", exif=exif)
+    (folder / "labels" / "07.txt").write_text(
+        LINE.format("car", 2, 2, 20, 30) + "\n" + LINE.format("car", 1, 1, 9, 9)
+    )
+    ignored = convert(_kitti(folder), tmp_path / "tfr")
+    assert [note.partition(", which")[0] for note in ignored.tally.notes()] == ["1 image carries an EXIF rotation"]
+    assert "1 of 2 boxes in them reach beyond the image" in next(ignored.tally.notes())
+    applied = convert(_kitti(folder), tmp_path / "tfr", reading=Reading("apply"))
+    assert "which is applied" in next(applied.tally.notes())
+    records = [read_records(path) for fold in applied.folds for path in fold.files]
+    assert all(part.upright.all() for part in records)
+    sizes = {name: size for part in records for name, size in zip(part.ids, part.sizes.tolist())}
+    assert (sizes["images/07"], sizes["images/08"]) == ([24, 32], [32, 24])

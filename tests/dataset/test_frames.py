@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qatkit.dataset.frames import FrameTable, load_frames, missing_images, record_files, scan_frames
+from qatkit.dataset.picture_file import PictureFile
 from qatkit.dataset.records import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
@@ -158,6 +160,72 @@ def test_record_files_without_frames(folder: Path) -> None:
 def test_no_record_files(folder: Path, pattern: str) -> None:
     with pytest.raises(DataError, match=r"no record files (match|in this folder)"):
         record_files(f"{folder}/{pattern}")
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "/*", "/tfr-fold*", "/tfr-fold-00[01]-of-002-shard-*"])
+@pytest.mark.parametrize("name", ["records", "a [1]", "b*", "c?[!x]"])
+def test_folders_of_any_name_and_folders_alone(folder: Path, name: str, pattern: str) -> None:
+    (folder / name).mkdir()
+    for path in folder.glob("tfr*"):
+        path.rename(folder / name / path.name)
+    (folder / name / "a.JPG").touch()
+    (folder / name / ".hidden").touch()
+    found = record_files(f"{folder}/{name}{pattern}")
+    assert [path.name for path in found] == [
+        f"tfr-fold-{fold:03d}-of-002-shard-{shard:05d}-of-00002" for fold in (0, 1) for shard in (0, 1)
+    ]
+
+
+def test_a_record_file_alone(folder: Path) -> None:
+    path = folder / "tfr-fold-000-of-002-shard-00000-of-00002"
+    assert record_files(str(path)) == [path]
+
+
+@pytest.mark.parametrize(
+    "pattern, hint",
+    [
+        ("none/below/*", "there is no folder {}/none"),
+        ("tfr/*", "there are record files {}/tfr-fold-*"),
+        ("*.json", "dataset_convert makes them"),
+    ],
+)
+def test_where_record_files_are_instead(folder: Path, pattern: str, hint: str) -> None:
+    (folder / "tfr").mkdir(exist_ok=pattern.startswith("tfr"))
+    if pattern.startswith("none"):
+        (folder / "tfr").rmdir()
+    with pytest.raises(DataError, match=re.escape(hint.format(folder))):
+        record_files(f"{folder}/{pattern}")
+
+
+def test_images_are_found_by_ending(folder: Path) -> None:
+    (folder / "images" / "c.png").rename(folder / "images" / "c.PNG")
+    assert load_frames(_config(folder), CLASSES, "training").image_paths[0] == str(folder / "images" / "c.PNG")
+    (folder / "images" / "c.PNG").rename(folder / "images" / "c.jpg")
+    with pytest.raises(
+        DataError, match=r"c\.png: no such image \(1 of 3 are missing\) \(there is c\.jpg; image_extension"
+    ):
+        load_frames(_config(folder), CLASSES, "training")
+
+
+def test_records_tell_endings_and_rotation(folder: Path) -> None:
+    write_image(folder / "images" / "e.JPG", noise(32, 24))
+    record = {"frame/id": ["images/e"], "frame/width": [32], "frame/height": [24], "target/object_class": ["dog"]}
+    record |= {f"target/coordinates_{key}": [value] for key, value in zip(("x1", "y1", "x2", "y2"), BOX)}
+    record |= {"frame/extension": [".jpg"], "frame/exif": ["apply"]}
+    write_records(folder / "tfr-fold-001-of-002-shard-00002-of-00003", [record])
+    frames = load_frames(_config(folder), CLASSES, "training")
+    assert frames.image(3) == PictureFile(str(folder / "images" / "e.JPG"), upright=True)
+    assert frames.upright.tolist() == [False, False, False, True]
+    write_records(folder / "tfr-fold-001-of-002-shard-00002-of-00003", [{**record, "frame/exif": ["maybe"]}])
+    with pytest.raises(DataError, match="'images/e' has frame/exif 'maybe', which this version does not know"):
+        load_frames(_config(folder), CLASSES, "training")
+
+
+def test_folds_that_are_there_are_named(folder: Path) -> None:
+    for path in folder.glob("tfr-fold-000*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"validation_fold: 0 is in no record file's name .*there are only fold 001"):
+        load_frames(_config(folder), CLASSES, "validation")
 
 
 def test_missing_images_are_counted(folder: Path) -> None:
