@@ -281,7 +281,7 @@ def test_labels_that_make_no_sense_are_never_left_out(folder: Path, tmp_path: Pa
 def test_nothing_that_can_be_used(folder: Path, tmp_path: Path) -> None:
     for path in (folder / "labels").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="20 of 20 cannot be used: images without a label file 20$"):
+    with pytest.raises(DataError, match=r"20 of 20 cannot be used: images without a label file 20$"):
         convert(_kitti(folder), tmp_path / "tfr", leave_out=True)
 
 
