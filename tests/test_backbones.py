@@ -502,7 +502,7 @@ def test_the_table_in_the_readme_is_true(row: list[str]) -> None:
     assert ", ".join(f"{graph.macs / 1e9:.1f}" for graph in graphs) == macs
     assert 960 // graphs[0].shape("output_bbox")[1] == int(stride) == ARCHITECTURES[arch].stride
     assert {"ReLU": n.Relu, "leaky ReLU": n.LeakyRelu, "swish": n.Swish}[activation] in activations(graphs[0])
-    backbone = BACKBONES[arch]
-    assert f"{backbone.blocks.start} to {backbone.blocks.stop - 1}" == blocks
-    norm = {None: "batch norm", True: "always batch norm", False: "never batch norm"}[backbone.batch_norm]
+    known = ARCHITECTURES[arch]
+    assert f"{known.blocks.start} to {known.blocks.stop - 1}" == blocks
+    norm = {None: "batch norm", True: "always batch norm", False: "never batch norm"}[known.batch_norm]
     assert options.split(", ")[0] == norm

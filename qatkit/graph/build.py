@@ -18,7 +18,7 @@ from qatkit.graph.backbones.squeezenet import SQUEEZENET
 from qatkit.graph.backbones.vgg import VGG
 from qatkit.graph.builder import Builder
 from qatkit.graph.graph import Graph
-from qatkit.graph.nodes import Shape
+from qatkit.graph.nodes import CONVOLUTIONS, Shape
 from qatkit.spec.backbones import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ def build(model_config: ModelConfig, input_shape: Shape, classes: int, seed: int
     """
     arch = model_config.arch
     backbone = find_backbone(arch)
+    fixed = ARCHITECTURES[arch].batch_norm
     options = BackboneOptions(
         num_layers=model_config.num_layers,
-        use_batch_norm=model_config.use_batch_norm if backbone.batch_norm is None else backbone.batch_norm,
+        use_batch_norm=model_config.use_batch_norm if fixed is None else fixed,
         use_pooling=model_config.use_pooling,
         all_projections=model_config.all_projections,
     )
@@ -80,6 +81,19 @@ def find_backbone(arch: str) -> Backbone:
 def block_of(layer: str, arch: str) -> int | None:
     """The id of the block of backbone `arch` that `layer` belongs to, as freeze_blocks counts; None for the heads."""
     return find_backbone(arch).block_of(layer)
+
+
+def blocks_of(graph: Graph) -> dict[str, int]:
+    """Convolution -> the id of its block, as freeze_blocks counts; nothing for a network of none of our backbones.
+
+    The names of the layers tell which backbone it is; they stay when channels are pruned away.
+    """
+    names = [node.name for node in graph.nodes if isinstance(node, CONVOLUTIONS) and node.name not in graph.heads]
+    for backbone in BACKBONES.values():
+        found = {name: block for name in names if (block := backbone.block_of(name)) is not None}
+        if len(found) == len(names):
+            return found
+    return {}
 
 
 def _attachment(net: Builder, wanted: str, last: str, objective: str) -> str:

@@ -59,18 +59,21 @@ def snap_to_grid(graph: Graph, kernels: Collection[str]) -> Graph:
     return graph.with_weights(weights)
 
 
-def snap_biases_to_grid(graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float]) -> Graph:
+def snap_biases_to_grid(
+    graph: Graph, plan: QuantizationPlan, ranges: Mapping[str, float], frozen: Collection[str] = ()
+) -> Graph:
     """`graph` with the biases of INT8 convolutions moved to whole units of their integer sums.
 
     A unit is input scale * kernel scale, at most half of one is moved. Integer kernels hold the bias as a whole
     number of units; with such biases they compute what float arithmetic on the same codes does. The shift goes into
     beta where a batch norm is folded into the convolution. ranges: node -> amax, for all of `plan.activations`.
+    frozen: convolutions whose own biases stay as they are.
     """
     folded, deployed, weights = foldable(graph), fold(graph), dict(graph.weights)
     for name in plan.weights:
         source = plan.range_source(graph[name].inputs[0])
         owner = f"{folded[name]}/beta" if name in folded else f"{name}/bias"
-        if source is None or owner not in weights:
+        if source is None or owner not in weights or owner.rpartition("/")[0] in frozen:
             continue
         kernel = deployed.weight(name, "kernel")
         axis = channel_axis(graph[name])

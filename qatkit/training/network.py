@@ -19,6 +19,7 @@ from qatkit.quantization.placement import explain, place
 from qatkit.spec import Experiment, to_text
 from qatkit.training.options import TrainOptions
 from qatkit.training.precision import Precision
+from qatkit.training.start import frozen_layers
 
 
 def build_network(
@@ -55,5 +56,7 @@ def trained_model(network: KerasGraph, start: Model, spec: Experiment) -> Model:
         return model
     plan, ranges = network.plan, network.ranges()
     # TAO's placement is there to compute what TAO computes, whose biases are not rounded.
-    graph = snap_biases_to_grid(model.graph, plan, ranges) if plan.placement == "tensorrt" else model.graph
+    graph = model.graph
+    if plan.placement == "tensorrt":
+        graph = snap_biases_to_grid(graph, plan, ranges, frozen_layers(spec, graph))
     return replace(model, graph=graph, ranges=ranges, plan=plan)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qatkit.console import info
+from qatkit.console import info, warn
 from qatkit.detectnet.fit import input_shape
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.files import sha256
-from qatkit.graph.build import block_of, build
+from qatkit.graph.build import blocks_of, build
 from qatkit.graph.graph import Graph
-from qatkit.graph.nodes import CONVOLUTIONS
+from qatkit.graph.nodes import BatchNorm
 from qatkit.model.file import Model
 from qatkit.model.open import open_for_spec
 from qatkit.model.pretrained import load_backbone
 from qatkit.spec import Experiment, to_text
+from qatkit.spec.backbones import ARCHITECTURES
 from qatkit.training import checkpoint
 from qatkit.training.options import TrainOptions
 from qatkit.training.precision import Precision
@@ -25,16 +27,22 @@ from qatkit.training.precision import Precision
 def starting_model(spec: Experiment, key: str) -> Model:
     """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights.
 
-    Raises ModelError for a file that cannot be read, UsageError for a model that does not fit the spec.
+    Warns of what the spec freezes and the network does not have. Raises ModelError for a file that cannot be read,
+    UsageError for a model that does not fit the spec.
     """
     config, labels = spec.model_config, Labels.from_spec(spec)
     if config.load_graph:
-        return open_for_spec(Path(config.pretrained_model_file), key, spec)
-    graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
-    if config.pretrained_model_file:
-        graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
-        info(report.summary())
-    return Model(graph, labels)
+        model = open_for_spec(Path(config.pretrained_model_file), key, spec)
+        model = replace(model, graph=with_frozen_statistics(model.graph)) if config.freeze_bn else model
+    else:
+        graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
+        if config.pretrained_model_file:
+            graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
+            info(report.summary())
+        model = Model(graph, labels)
+    for line in _not_frozen(spec, model.graph):
+        warn(line)
+    return model
 
 
 def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Model:
@@ -49,13 +57,38 @@ def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Mode
 
 
 def frozen_layers(spec: Experiment, graph: Graph) -> set[str]:
-    """Names of the convolutions in the blocks that the spec freezes."""
-    config = spec.model_config
-    blocks = {int(block) for block in config.freeze_blocks}
-    if not blocks or config.load_graph:
-        return set()
-    convolutions = (node.name for node in graph.nodes if isinstance(node, CONVOLUTIONS))
-    return {name for name in convolutions if block_of(name, config.arch) in blocks}
+    """Names of the convolutions in the blocks that the spec freezes (`freeze_blocks`).
+
+    Their kernels and biases stay as they are, in quantization-aware training too. As in TAO their batch norms go on
+    learning (`freeze_bn` holds the statistics of all of them), and ranges follow what the blocks put out. In a
+    loaded network too, which TAO does not freeze.
+    """
+    wanted = {int(block) for block in spec.model_config.freeze_blocks}
+    return {name for name, block in blocks_of(graph).items() if block in wanted}
+
+
+def with_frozen_statistics(graph: Graph) -> Graph:
+    """`graph` with batch norms that keep their mean and variance; gamma and beta learn (TAO's `freeze_bn`)."""
+    nodes = (replace(node, frozen=True) if isinstance(node, BatchNorm) else node for node in graph.nodes)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _not_frozen(spec: Experiment, graph: Graph) -> Iterator[str]:
+    """What the spec freezes and `graph` does not have, but for what the spec itself shows (`spec.effects` tells)."""
+    config, known = spec.model_config, set(blocks_of(graph).values())
+    missing = {int(block) for block in config.freeze_blocks} - known
+    if config.load_graph:
+        if config.freeze_bn and not any(isinstance(node, BatchNorm) for node in graph.nodes):
+            yield f"model_config.freeze_bn: {config.pretrained_model_file} has no batch norm"
+    else:
+        missing &= set(ARCHITECTURES[config.arch].blocks)
+    if missing:
+        blocks = f"its blocks are {_listed(known)}" if known else "its layers are those of no backbone with blocks"
+        yield f"model_config.freeze_blocks: {graph.name} has no {_listed(missing)}; {blocks}"
+
+
+def _listed(blocks: set[int]) -> str:
+    return ", ".join(map(str, sorted(blocks)))
 
 
 @dataclass(frozen=True)

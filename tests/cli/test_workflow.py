@@ -274,6 +274,22 @@ def test_a_pretrained_backbone_with_frozen_blocks(trained: Trained, tmp_path: Pa
         assert moved < 0.02 or name.startswith("output_"), name
 
 
+def test_frozen_blocks_of_a_pruned_network_in_quantization_aware_training(
+    qat: Trained, pruned: Path, tmp_path: Path
+) -> None:
+    spec = tmp_path / "spec.txt"
+    frozen = "model_config {\n  freeze_blocks: [0, 2, 9]\n  freeze_bn: true\n"
+    one_epoch = (f"num_epochs: {QAT_EPOCHS}", "num_epochs: 1")
+    spec.write_text(replaced(qat.spec.read_text(), ("model_config {\n", frozen), one_epoch))
+    outcome = succeed("train", "-e", spec, "-r", tmp_path / "results", "-k", KEY)
+    assert "has no 9; its blocks are 0, 1, 2, 3, 4" in " ".join(outcome.err.split())
+    before = open_model(pruned, KEY).graph.weights
+    after = open_model(tmp_path / "results" / "weights" / "model.tlt", KEY).graph.weights
+    same = {name for name, array in before.items() if np.array_equal(array, after[name])}
+    statistics = {name for name in before if name.rpartition("/")[2] in ("mean", "variance")}
+    assert same == statistics | {name for name in before if name.startswith(("conv1/", "block_2a_conv"))}
+
+
 def test_a_finished_training_is_not_repeated(qat: Trained) -> None:
     before = open_model(qat.model, KEY)
     qat.model.unlink()

@@ -28,12 +28,10 @@ class Backbone:
     """One value of `arch`.
 
     `add` adds the layers behind `net.input` and returns the name of the last one. `block_of` tells the id of the
-    block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. `batch_norm` overrides the
-    spec's use_batch_norm where a backbone always or never has it. Depths and stride are in `spec.backbones`.
+    block (the spec's freeze_blocks) that a layer belongs to, None for a layer of none. What a spec must know of it is
+    in `spec.backbones`.
     """
 
     add: Callable[[Builder, BackboneOptions], str]
     name: Callable[[BackboneOptions], str]
     block_of: Callable[[str], int | None]
-    blocks: range
-    batch_norm: bool | None = None

@@ -55,5 +55,4 @@ DARKNET = Backbone(
     add=_darknet,
     name=lambda options: f"darknet{options.num_layers}{bn_suffix(options)}",
     block_of=_block_of,
-    blocks=range(6),
 )

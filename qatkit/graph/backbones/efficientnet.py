@@ -101,6 +101,4 @@ EFFICIENTNET_B0 = Backbone(
     add=_efficientnet,
     name=lambda options: "efficientnet-b0",
     block_of=_block_of,
-    blocks=range(9),
-    batch_norm=True,
 )

@@ -68,5 +68,4 @@ GOOGLENET = Backbone(
     add=_googlenet,
     name=lambda options: f"Googlenet{bn_suffix(options)}",
     block_of=_block_of,
-    blocks=range(10),
 )

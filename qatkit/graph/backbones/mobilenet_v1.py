@@ -42,5 +42,4 @@ MOBILENET_V1 = Backbone(
     add=_mobilenet,
     name=lambda options: f"mobilenet{bn_suffix(options)}",
     block_of=_block_of,
-    blocks=range(12),
 )

@@ -56,5 +56,4 @@ MOBILENET_V2 = Backbone(
     add=_mobilenet,
     name=lambda options: f"mobilenet_v2{bn_suffix(options)}",
     block_of=_block_of,
-    blocks=range(14),
 )

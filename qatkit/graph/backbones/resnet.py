@@ -71,4 +71,4 @@ def _block_of(layer: str) -> int | None:
     return int(match[1]) if match else None
 
 
-RESNET = Backbone(add=_resnet, name=_name, block_of=_block_of, blocks=range(5))
+RESNET = Backbone(add=_resnet, name=_name, block_of=_block_of)

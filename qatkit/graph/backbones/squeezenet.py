@@ -52,6 +52,4 @@ def _block_of(layer: str) -> int | None:
 
 
 # Keras named TAO's model by itself.
-SQUEEZENET = Backbone(
-    add=_squeezenet, name=lambda options: "model_1", block_of=_block_of, blocks=range(9), batch_norm=False
-)
+SQUEEZENET = Backbone(add=_squeezenet, name=lambda options: "model_1", block_of=_block_of)

@@ -35,4 +35,4 @@ def _block_of(layer: str) -> int | None:
     return int(match[1]) if match else None
 
 
-VGG = Backbone(add=_vgg, name=_name, block_of=_block_of, blocks=range(1, 6))
+VGG = Backbone(add=_vgg, name=_name, block_of=_block_of)
