@@ -1,19 +1,38 @@
-"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+"""Files that appear whole or not at all, written under a temporary name, then renamed; and how a spec names files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qatkit.errors import EnvironmentProblem
+from qatkit.errors import EnvironmentProblem, SpecError
 
 _PIECE = 2**20  # bytes
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([^}]*)\})")
+
+
+def expand(path: str) -> str:
+    """A path of a spec with its `~`, `$NAME` and `${NAME}` replaced.
+
+    Raises SpecError for a variable of the environment that is not set, or empty: `$DATA/images` is no `/images`.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2] or ""
+        if not (text := os.environ.get(name, "")):
+            state = "empty" if name in os.environ else "not set"
+            raise SpecError(f"{path}: ${name} is {state}", hint="export it, or write out the path in the spec")
+        return text
+
+    # os.path, unlike pathlib, raises no error for a user that does not exist.
+    return os.path.expanduser(_VARIABLE.sub(value, path))  # noqa: PTH111
 
 
 def make_directory(path: Path) -> Path:

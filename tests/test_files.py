@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from qatkit.errors import EnvironmentProblem
-from qatkit.files import check_writable, make_directory, remove_leftovers, replacing, sha256, write_json, write_text
+from qatkit.errors import EnvironmentProblem, SpecError
+from qatkit.files import (
+    check_writable,
+    expand,
+    make_directory,
+    remove_leftovers,
+    replacing,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -95,3 +104,34 @@ def test_sha256(tmp_path: Path, content: bytes, digest: str | None) -> None:
 def test_the_sha256_of_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="gone: cannot read: No such file"):
         sha256(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("", ""),
+        ("images/a.png", "images/a.png"),
+        ("~/images", "/home/me/images"),
+        ("$DATA/images", "/data/images"),
+        ("${DATA}/images", "/data/images"),
+        ("/a/${SET}_2/$SET.json", "/a/train_2/train.json"),
+        ("$BELOW/images", "/home/me/below/images"),
+        ("/a/5$/b$1", "/a/5$/b$1"),  # no names of variables
+        ("~no-such-user/images", "~no-such-user/images"),
+    ],
+)
+def test_home_and_variables(path: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": "/home/me", "DATA": "/data", "SET": "train", "BELOW": "~/below"}.items():
+        monkeypatch.setenv(name, value)
+    assert expand(path) == expected
+
+
+@pytest.mark.parametrize("path", ["$QATKIT_NONE/images", "/a/${QATKIT_NONE}/b"])
+def test_a_variable_without_a_value_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QATKIT_NONE", raising=False)
+    with pytest.raises(SpecError) as caught:
+        expand(path)
+    assert str(caught.value).startswith(f"{path}: $QATKIT_NONE is not set")
+    monkeypatch.setenv("QATKIT_NONE", "")
+    with pytest.raises(SpecError, match="is empty"):
+        expand(path)

@@ -17,6 +17,7 @@ from qatkit.dataset import partition
 from qatkit.dataset.coco_source import CocoSource
 from qatkit.dataset.kitti import KittiObject
 from qatkit.dataset.kitti_source import KittiSource
+from qatkit.dataset.paths import with_expanded_names
 from qatkit.dataset.records import EXIF, EXTENSION, Values, write_records
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.source import LabelledFrame, Reading, Source, UnusableImageError, read_frames
@@ -196,6 +197,7 @@ def source_of(
 ) -> Source:
     """The labelled frames that `spec` describes. Raises SpecError, and DataError where they cannot be read."""
     which, reading = spec.WhichOneof("convert_config_type"), reading or Reading()
+    spec = with_expanded_names(spec)
     if which == "coco_config":
         return CocoSource(spec.coco_config, reading)
     if which == "kitti_config":

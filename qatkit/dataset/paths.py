@@ -1,26 +1,47 @@
-"""Where relative paths of a spec point to."""
+"""Where the paths of data in a spec point to."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatkit.files import expand
+
+if TYPE_CHECKING:
+    from qatkit.spec import DatasetExportConfig
 
 
 def resolve(path: str) -> Path:
-    """The place of `path` from a spec file.
+    """The place of `path` from a spec file, `~` and variables replaced.
 
     An absolute path is itself. A relative one is below DATA_BASE_PATH where that is set. Otherwise it is
     relative to the current folder if its first part exists there, else below ~/datasets, as in TAO.
+    Raises SpecError for a variable that is not set.
     """
-    # The functions of os.path raise no errors for users that do not exist and for names that are too long.
-    given = Path(os.path.expanduser(path))  # noqa: PTH111
+    given = Path(expand(path))
     base = os.environ.get("DATA_BASE_PATH")
     if given.is_absolute():
         return given
     if base:
-        return Path(base).expanduser() / given
+        return Path(expand(base)) / given
+    # The functions of os.path raise no errors for names that are too long.
     if not given.parts or os.path.exists(given.parts[0]):  # noqa: PTH110
         return Path.cwd() / given
     fallback = Path.home() / "datasets"
     there = os.path.exists(fallback / given.parts[0])  # noqa: PTH110
     return fallback / given if there else Path.cwd() / given
+
+
+def with_expanded_names(spec: DatasetExportConfig) -> DatasetExportConfig:
+    """`spec` with `~` and variables replaced in what it names below its root directory. Errors as `resolve`."""
+    result = type(spec)()
+    result.CopyFrom(spec)
+    if result.HasField("kitti_config"):
+        kitti = result.kitti_config
+        for name in ("image_dir_name", "label_dir_name", "kitti_sequence_to_frames_file"):
+            setattr(kitti, name, expand(getattr(kitti, name)))
+    elif result.HasField("coco_config"):
+        for names in (result.coco_config.img_dir_names, result.coco_config.annotation_files):
+            names[:] = map(expand, names)
+    return result

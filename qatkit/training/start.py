@@ -10,7 +10,7 @@ from qatkit.console import info, warn
 from qatkit.detectnet.fit import input_shape
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
-from qatkit.files import sha256
+from qatkit.files import expand, sha256
 from qatkit.graph.build import blocks_of, build
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm
@@ -32,17 +32,22 @@ def starting_model(spec: Experiment, key: str) -> Model:
     """
     config, labels = spec.model_config, Labels.from_spec(spec)
     if config.load_graph:
-        model = open_for_spec(Path(config.pretrained_model_file), key, spec)
+        model = open_for_spec(_pretrained(spec), key, spec)
         model = replace(model, graph=with_frozen_statistics(model.graph)) if config.freeze_bn else model
     else:
         graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
         if config.pretrained_model_file:
-            graph, report = load_backbone(graph, Path(config.pretrained_model_file), key)
+            graph, report = load_backbone(graph, _pretrained(spec), key)
             info(report.summary())
         model = Model(graph, labels)
     for line in _not_frozen(spec, model.graph):
         warn(line)
     return model
+
+
+def _pretrained(spec: Experiment) -> Path:
+    """Raises SpecError for a variable in its name that is not set."""
+    return Path(expand(spec.model_config.pretrained_model_file))
 
 
 def load_teacher(spec: Experiment, path: Path, key: str, student: Graph) -> Model:
@@ -119,7 +124,7 @@ class Identity:
             facts += [options.placement, options.skip_layers]
         if options.teacher is not None:
             facts += [sha256(options.teacher), options.teacher_weight]
-        return checkpoint.fingerprint(*facts, sha256(Path(start)) if start else "")
+        return checkpoint.fingerprint(*facts, sha256(_pretrained(self.spec)) if start else "")
 
     def kept_precision(self) -> Precision | None:
         """That of the checkpoint which is continued; None without one."""

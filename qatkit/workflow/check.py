@@ -13,6 +13,7 @@ from qatkit.console import listed
 from qatkit.dataset.frames import Split, record_files, sources_of
 from qatkit.dataset.paths import resolve
 from qatkit.errors import DataError, SpecError, UsageError
+from qatkit.files import expand
 from qatkit.spec import (
     DatasetExportConfig,
     Experiment,
@@ -174,12 +175,17 @@ def _data_report(
 
 def _add_split(spec: Experiment, split: Split, data: DataReport, *, decode: bool) -> None:
     patterns = [source.tfrecords_path for source in sources_of(spec.dataset_config, split)]
-    if not any(_has_records(pattern) for pattern in patterns):
+    try:
+        here = any(_has_records(pattern) for pattern in patterns)
+    except SpecError as error:  # a variable that is not set
+        data.not_here.append(f"{split} data: {error}")
+        return
+    if not here:
         data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
         return
     try:
         statistics = split_statistics(spec, split, decode=decode)
-    except (DataError, OSError) as error:
+    except (DataError, SpecError, OSError) as error:
         data.errors.append(str(error))
         return
     data.splits[split] = statistics
@@ -200,7 +206,12 @@ def _has_records(pattern: str) -> bool:
 def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport, *, decode: bool) -> None:
     kitti = config.WhichOneof("convert_config_type") == "kitti_config"
     root = config.kitti_config.root_directory_path if kitti else config.coco_config.root_directory_path
-    if not os.path.isdir(resolve(root)):  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
+    try:
+        here = os.path.isdir(resolve(root))  # noqa: PTH112 - Path.is_dir raises an error for names that are too long
+    except SpecError as error:  # a variable that is not set
+        data.not_here.append(f"labels: {error}")
+        return
+    if not here:
         data.not_here.append(f"labels: no folder {root}")
         return
     try:
@@ -223,5 +234,8 @@ def _add_problems(title: str, problems: Sequence[str], data: DataReport) -> None
 
 
 def _look_for(path: str, field: str, data: DataReport) -> None:
-    if path and not os.path.exists(path):  # noqa: PTH110 - as above
-        data.not_here.append(f"{field}: no file {path}")
+    try:
+        if path and not os.path.exists(expand(path)):  # noqa: PTH110 - as above
+            data.not_here.append(f"{field}: no file {path}")
+    except SpecError as error:
+        data.not_here.append(f"{field}: {error}")

@@ -25,7 +25,7 @@ from qatkit.detectnet.postprocess import detect, inference_params
 from qatkit.engine.base import Engine
 from qatkit.engine.open import open_engine
 from qatkit.errors import DataError, UsageError
-from qatkit.files import check_writable
+from qatkit.files import check_writable, expand
 from qatkit.report.found import Found, FoundFiles
 from qatkit.spec import Inference, load_inference
 
@@ -102,7 +102,7 @@ def model_of(spec: Inference) -> Path:
     config = spec.inferencer_config
     named = config.tlt_config.model or config.tensorrt_config.trt_engine
     if named:
-        return Path(named)
+        return Path(expand(named))
     if config.tensorrt_config.etlt_model:
         raise UsageError(
             f"{config.tensorrt_config.etlt_model}: NVIDIA's .etlt cannot be read", hint="name a model with -m"

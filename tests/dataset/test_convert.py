@@ -173,6 +173,17 @@ def test_specs_that_make_no_sense(folder: Path, config: dict, kind: type[QatkitE
         convert(_kitti(folder, **config), folder / "tfr")
 
 
+def test_variables_in_the_names_of_folders(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIND", "image")
+    config = {"image_dir_name": "${KIND}s", "label_dir_name": "$LABELS"}
+    with pytest.raises(SpecError, match=r"\$LABELS: \$LABELS is not set"):
+        convert(_kitti(folder, **config), tmp_path / "part")
+    monkeypatch.setenv("LABELS", "labels")
+    report = convert(_kitti(folder, **config), tmp_path / "part")
+    assert report.images == 20
+    assert read_records(report.folds[0].files[0]).ids[0].startswith("images/")
+
+
 def test_neither_kitti_nor_coco(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="neither kitti_config nor coco_config"):
         convert(DatasetExportConfig(), tmp_path / "tfr")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import Labels
+from qatkit.errors import SpecError
 from qatkit.graph.build import BBOX, build
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm, Node
@@ -18,12 +19,13 @@ from qatkit.keras.cost import CostConfig
 from qatkit.keras.fake_quant import to_fake_quantized
 from qatkit.keras.rasterizer import Rasterizer
 from qatkit.keras.step import Stepper
-from qatkit.model.file import Model, save_model
+from qatkit.model.file import Model, read_tlt, save_model
 from qatkit.pruning.prune import PruneOptions, prune
 from qatkit.quantization.placement import Placement, place
 from qatkit.spec import Experiment, ModelConfig
 from qatkit.training.network import trained_model
-from qatkit.training.start import frozen_layers, starting_model, with_frozen_statistics
+from qatkit.training.options import TrainOptions
+from qatkit.training.start import Identity, frozen_layers, starting_model, with_frozen_statistics
 from tests.support.networks import tiny_network
 from tests.support.specs import EXPERIMENT, edited
 
@@ -79,6 +81,24 @@ def test_freeze_bn_holds_for_a_loaded_network(saved: Path, freeze: bool) -> None
     graph = starting_model(spec_for(saved, f"model_config.freeze_bn = {str(freeze).lower()}"), "").graph
     norms = [node for node in graph.nodes if isinstance(node, BatchNorm)]
     assert norms and all(norm.frozen == freeze for norm in norms)
+
+
+@pytest.mark.parametrize("load_graph", [True, False])
+def test_variables_in_the_name_of_the_model(saved: Path, load_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_for(Path("$MODELS/pruned.tlt"), f"model_config.load_graph = {str(load_graph).lower()}")
+    if not load_graph:
+        saved = saved.with_name("whole.tlt")
+        save_model(saved, Model(network("resnet", 10), Labels(("car",))))
+        spec.model_config.pretrained_model_file = "${MODELS}/whole.tlt"
+        spec.model_config.num_layers, spec.model_config.use_batch_norm = 10, True
+    monkeypatch.delenv("MODELS", raising=False)
+    with pytest.raises(SpecError, match=r"\$MODELS is not set"):
+        starting_model(spec, "")
+    monkeypatch.setenv("MODELS", str(saved.parent))
+    graph = starting_model(spec, "").graph
+    assert np.array_equal(graph.weight("conv1", "kernel"), read_tlt(saved).graph.weight("conv1", "kernel"))
+    identity = Identity(spec, TrainOptions(saved.parent), 1, 1)
+    assert identity.fingerprint("float32") != identity.fingerprint("mixed")
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,31 @@ def test_what_is_not_here_is_named(write: Write) -> None:
     ]
 
 
+def test_variables_in_paths(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the commands resolve them; what is not set is named."""
+    write_frames(tmp_path, 0, {"a": [CAR]})
+    write_frames(tmp_path, 1, {"b": [CAR]})
+    write("model.tlt", "")
+    root, model = str(tmp_path), '"$PLACE/model.tlt"'
+    pretrained = ('arch: "resnet"', f'arch: "resnet" pretrained_model_file: {model}')
+    spec = experiment(tmp_path, (root, "${PLACE}"), pretrained)
+    specs = (
+        write("convert.txt", KITTI.replace('"data"', '"$PLACE"')),
+        write("infer.txt", INFERENCE.replace('"model.tlt"', model)),
+    )
+    monkeypatch.delenv("PLACE", raising=False)
+    report = check(spec, *specs)
+    assert (report.errors, len(report.data.not_here)) == ([], 5)
+    assert all("$PLACE is not set" in line for line in report.data.not_here)
+    monkeypatch.setenv("PLACE", root)
+    report = check(spec, *specs)
+    assert set(report.data.splits) == {"training", "validation"}
+    assert report.data.not_here == []
+    experiment(tmp_path, (f"{root}/images", "$NO_IMAGES"))
+    monkeypatch.delenv("NO_IMAGES", raising=False)
+    assert "$NO_IMAGES is not set" in check(spec).errors[0]
+
+
 def test_labels(tmp_path: Path, write: Write) -> None:
     car, thin = LINE.format("Car", 1, 2, 30, 22), LINE.format("Car", 1, 2, 1.5, 22)
     root = kitti_folder(tmp_path / "data", {str(number): [car, thin] for number in range(8)})
