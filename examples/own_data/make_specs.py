@@ -112,7 +112,8 @@ def experiment(
     pretrained_line = (
         f'  pretrained_model_file: "{pretrained or args.pretrained}"\n' if pretrained or args.pretrained else ""
     )
-    load_graph = "  load_graph: true\n" if pretrained else ""
+    limits = "  max_objective_weight: 0.9999\n  min_objective_weight: 0.0001\n"
+    built = f"  num_layers: {args.layers}\n  use_batch_norm: true\n"  # what is loaded has its layers
     mapping = "".join(f'  target_class_mapping {{ key: "{name}" value: "{name}" }}\n' for name in classes)
     return f"""random_seed: {args.seed}
 dataset_config {{
@@ -153,9 +154,8 @@ augmentation_config {{
 postprocessing_config {{
 {per_class(classes, clustering)}}}
 model_config {{
-{pretrained_line}{load_graph}  arch: "resnet"
-  num_layers: {args.layers}
-  use_batch_norm: true
+{pretrained_line}  arch: "resnet"
+{"  load_graph: true" if pretrained else built.rstrip()}
   objective_set {{
     bbox {{ scale: 35.0 offset: 0.5 }}
     cov {{ }}
@@ -169,9 +169,7 @@ evaluation_config {{
 cost_function_config {{
 {"".join(target_class(name, args.foreground_weight) for name in classes)}\
   enable_autoweighting: {str(args.autoweighting).lower()}
-  max_objective_weight: 0.9999
-  min_objective_weight: 0.0001
-}}
+{limits if args.autoweighting else ""}}}
 training_config {{
   batch_size_per_gpu: {args.batch_size}
   num_epochs: {epochs}
@@ -208,7 +206,6 @@ def clustering() -> str:
       coverage_threshold: 0.01
       nms_iou_threshold: 0.4
       nms_confidence_threshold: 0.01
-      minimum_bounding_box_height: 4
     }"""
 
 

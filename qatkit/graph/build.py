@@ -83,17 +83,24 @@ def block_of(layer: str, arch: str) -> int | None:
     return find_backbone(arch).block_of(layer)
 
 
-def blocks_of(graph: Graph) -> dict[str, int]:
-    """Convolution -> the id of its block, as freeze_blocks counts; nothing for a network of none of our backbones.
+def blocks_by_arch(graph: Graph) -> dict[str, dict[str, int]]:
+    """arch -> convolution -> the id of its block, as freeze_blocks counts, for each backbone that `graph` can be.
 
-    The names of the layers tell which backbone it is; they stay when channels are pruned away.
+    The names of the layers tell, and stay when channels are pruned away: one backbone as a rule, several for a few
+    of its first layers, none for another network.
     """
     names = [node.name for node in graph.nodes if isinstance(node, CONVOLUTIONS) and node.name not in graph.heads]
-    for backbone in BACKBONES.values():
-        found = {name: block for name in names if (block := backbone.block_of(name)) is not None}
-        if len(found) == len(names):
-            return found
-    return {}
+    found = {}
+    for arch, backbone in BACKBONES.items():
+        blocks = {name: block for name in names if (block := backbone.block_of(name)) is not None}
+        if len(blocks) == len(names):
+            found[arch] = blocks
+    return found
+
+
+def blocks_of(graph: Graph) -> dict[str, int]:
+    """Convolution -> the id of its block; nothing for a network of none of our backbones."""
+    return next(iter(blocks_by_arch(graph).values()), {})
 
 
 def _attachment(net: Builder, wanted: str, last: str, objective: str) -> str:

@@ -18,6 +18,7 @@ from qatkit.spec.messages import (
     KITTIConfig,
     LabelFilter,
 )
+from qatkit.spec.names import stored_name
 from qatkit.spec.parse import printable
 from qatkit.spec.rules import absent, misfits
 
@@ -215,11 +216,14 @@ def _coco(config: DatasetExportConfig) -> Iterator[str]:
 
 
 def _sample_modifier(config: DatasetExportConfig) -> Iterator[str]:
-    modifier = config.sample_modifier_config
-    known = set(modifier.source_to_target_class_mapping.values())
+    modifier, targets = config.sample_modifier_config, dict[str, str]()
+    for name, target in sorted(modifier.source_to_target_class_mapping.items()):
+        if stored_name(target) != targets.setdefault(stored_name(name), stored_name(target)):
+            path = f'sample_modifier_config.source_to_target_class_mapping["{name}"]'
+            yield f'{path}: as "{stored_name(name)}", the name in the records, it has two targets'
     for field in ("filter_samples_containing_only", "dominant_target_classes"):
         for name in getattr(modifier, field):
-            if name not in known:
+            if stored_name(name) not in targets.values():
                 yield f'sample_modifier_config.{field}: "{name}" is no value of source_to_target_class_mapping'
 
 

@@ -26,8 +26,9 @@ def resolve_experiment(experiment: Experiment) -> None:
         spatial.rotate_probability = spatial.rotate_probability or 1.0
     if experiment.HasField("model_config"):
         model = experiment.model_config
-        model.arch = model.arch or DEFAULT_ARCH
-        model.num_layers = model.num_layers or DEFAULT_DEPTH
+        if not model.load_graph:  # there the file decides
+            model.arch = model.arch or DEFAULT_ARCH
+            model.num_layers = model.num_layers or DEFAULT_DEPTH
     if experiment.HasField("evaluation_config"):
         evaluation = experiment.evaluation_config
         evaluation.first_validation_epoch = evaluation.first_validation_epoch or 1

@@ -78,7 +78,7 @@ def review_dataset_export(path: Path | str) -> Review[DatasetExportConfig]:
         defaults.resolve_dataset_export,
         checks.dataset_export_problems,
         _none,
-        notices.of_unused,
+        notices.of_dataset_export,
     )
 
 

@@ -3,74 +3,82 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from google.protobuf.message import Message
-
-from qatkit.spec.backbones import ARCHITECTURES, STRIDE
+from qatkit.spec import effects
+from qatkit.spec.backbones import ARCHITECTURES, DEFAULT_ARCH, STRIDE
 from qatkit.spec.contradictions import class_names
 from qatkit.spec.defaults import MAX_OBJECTIVE_WEIGHT
-from qatkit.spec.messages import AugmentationConfig, ClusteringConfig, DatasetConfig, Experiment, Inference
-from qatkit.spec.walk import joined, type_name, walk
+from qatkit.spec.messages import (
+    AugmentationConfig,
+    ClusteringConfig,
+    DatasetConfig,
+    DatasetExportConfig,
+    Experiment,
+    Inference,
+    ModelConfig,
+)
+from qatkit.spec.names import stored_name
 
-# Parsed, and used by nothing. A field that a package begins to use leaves this table.
-_UNUSED: dict[str, tuple[str, ...]] = {
-    "Experiment": ("dataset_export_config", "loss_mask_label_filter"),
-    "AugmentationConfig.Preprocessing": ("output_image_min", "output_image_max"),
-    "PostProcessingConfig.TargetClassConfig": ("confidence_config",),
-    "ClusteringConfig": ("neighborhood_size",),
-    "ModelConfig": ("freeze_pretrained_layers", "allow_loaded_model_modification", "dropout_rate", "activation"),
-    "EvaluationConfig": ("early_stopping_patience_steps",),
-    "TrainingConfig": ("visualizer",),
-    "CostScalingConfig": ("enabled",),
-    "DatasetExportConfig": ("image_directory_path", "target_class_mapping"),
-    "KITTIConfig": ("point_clouds_dir", "calibrations_dir"),
-    "InferencerConfig": ("input_nodes", "output_nodes", "gpu_index"),
-    "TensorRTConfig": (
-        "parser",
-        "caffemodel",
-        "prototxt",
-        "uff_model",
-        "backend_data_type",
-        "save_engine",
-        "calibrator_config",
-    ),
-    "BboxHandlerConfig": ("wandb_config",),
-}
 _KEY = re.compile(r"\[[^]]*\]")
+_MOST_SHOWN = 5
 
 
 def of_experiment(experiment: Experiment) -> Iterator[str]:
     """Yield what to tell the user of `experiment`, as it stands in the file; one line each."""
-    yield from of_unused(experiment)
+    yield from _unused(effects.of_experiment(experiment))
     yield from _data(experiment)
     yield from _mapping(dict(experiment.dataset_config.target_class_mapping), class_names(experiment))
     yield from _augmentation(experiment.augmentation_config)
     yield from _large_stride(experiment)
+    yield from _blocks(experiment.model_config)
     yield from _thresholds_and_weights(experiment)
 
 
 def of_inference(inference: Inference) -> Iterator[str]:
     """Yield what to tell the user of `inference`, as it stands in the file."""
-    yield from of_unused(inference)
-    config = inference.inferencer_config
+    yield from _unused(effects.of_inference(inference))
+    config, handler = inference.inferencer_config, inference.bbox_handler_config
     stride = config.stride or STRIDE
     for name in ("image_width", "image_height"):
         value = getattr(config, name)
         if value % stride:
             yield f"inferencer_config.{name}: {value} is no multiple of {stride}, the network's stride"
+    names = {*config.target_classes, *(entry.output_map for entry in handler.classwise_bbox_handler_config.values())}
+    if handler.kitti_dump and (spaced := [f'"{name}"' for name in sorted(names) if len(name.split()) > 1]):
+        yield f"bbox_handler_config.kitti_dump: spaces in {_shortened(spaced)} become _ in label files"
 
 
-def of_unused(root: Message) -> Iterator[str]:
-    """Yield one line that names the fields without effect, if any; a field set for several classes is named once."""
-    found: dict[str, None] = {}
-    for path, message in walk(root, skip=frozenset({"dataset_export_config"})):
-        present = {field.name for field, _ in message.ListFields()}
-        for name in _UNUSED.get(type_name(message), ()):
-            if name in present:
-                found[_KEY.sub("", joined(path, name))] = None
-    if found:
-        yield f"read but not used: {', '.join(found)}"
+def of_dataset_export(config: DatasetExportConfig) -> Iterator[str]:
+    """Yield what to tell the user of `config`, as it stands in the file."""
+    yield from _unused(effects.of_dataset_export(config))
+    modifier = config.sample_modifier_config
+    names = {
+        *modifier.source_to_target_class_mapping,
+        *modifier.source_to_target_class_mapping.values(),
+        *modifier.minimum_target_class_imbalance,
+        *modifier.filter_samples_containing_only,
+        *modifier.dominant_target_classes,
+    }
+    if rewritten := [f"{name} is {stored_name(name)}" for name in sorted(names) if stored_name(name) != name]:
+        yield f"sample_modifier_config: names count as dataset_convert writes them: {_shortened(rewritten)}"
+
+
+def _unused(found: Iterable[effects.Idle]) -> Iterator[str]:
+    """One line that names the fields without effect, if any, by reason; a field of several classes is named once."""
+    by_reason: dict[str, dict[str, None]] = {"": {}}
+    for idle in found:
+        # An entry that is unused as a whole keeps its key.
+        path = idle.path if idle.path.endswith("]") else _KEY.sub("", idle.path)
+        by_reason.setdefault(idle.reason, {})[path] = None
+    groups = [", ".join(paths) + (f" ({reason})" if reason else "") for reason, paths in by_reason.items() if paths]
+    if groups:
+        yield f"read but not used: {'; '.join(groups)}"
+
+
+def _shortened(items: Sequence[str]) -> str:
+    rest = len(items) - _MOST_SHOWN
+    return ", ".join(items[:_MOST_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _data(experiment: Experiment) -> Iterator[str]:
@@ -92,8 +100,9 @@ def _mapping(mapping: Mapping[str, str], classes: Sequence[str]) -> Iterator[str
     if lost:
         yield f"{path} is applied once; TAO applies it twice and loses objects of {', '.join(lost)}"
     for key in sorted(mapping):
-        if key.lower() not in mapping:
-            yield f'{path}: dataset_convert writes names in lower case, which key "{key}" does not match'
+        if stored_name(key) not in mapping:
+            how = "in lower case" if key.lower() == stored_name(key) else "without spaces"
+            yield f'{path}: dataset_convert writes names {how}, which key "{key}" does not match'
 
 
 def _augmentation(config: AugmentationConfig) -> Iterator[str]:
@@ -119,6 +128,17 @@ def _large_stride(experiment: Experiment) -> Iterator[str]:
         if value % STRIDE == 0 and value % architecture.stride:
             needed = f"{value} is no multiple of {architecture.stride}, the stride of {model.arch}"
             yield f"augmentation_config.preprocessing.{name}: {needed}; DeepStream shifts boxes"
+
+
+def _blocks(model: ModelConfig) -> Iterator[str]:
+    """Of a loaded network the file knows its blocks (`training.start`)."""
+    arch = model.arch or DEFAULT_ARCH
+    if model.load_graph or arch not in ARCHITECTURES:
+        return
+    known = ARCHITECTURES[arch].blocks
+    if missing := sorted({f"{block:g}" for block in model.freeze_blocks if block not in known}):
+        listed = f"{', '.join(missing)}; its blocks are {known.start} to {known.stop - 1}"
+        yield f"model_config.freeze_blocks: {arch} has no {listed}"
 
 
 def _thresholds_and_weights(experiment: Experiment) -> Iterator[str]:

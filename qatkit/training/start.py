@@ -11,7 +11,7 @@ from qatkit.detectnet.fit import input_shape
 from qatkit.detectnet.labels import Labels
 from qatkit.errors import UsageError
 from qatkit.files import expand, sha256
-from qatkit.graph.build import blocks_of, build
+from qatkit.graph.build import blocks_by_arch, blocks_of, build
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm
 from qatkit.model.file import Model
@@ -27,8 +27,8 @@ from qatkit.training.precision import Precision
 def starting_model(spec: Experiment, key: str) -> Model:
     """The model to train: the one in pretrained_model_file, or a new one with its backbone's weights.
 
-    Warns of what the spec freezes and the network does not have. Raises ModelError for a file that cannot be read,
-    UsageError for a model that does not fit the spec.
+    Warns where it is another network than the spec says, or lacks what the spec freezes. Raises ModelError for a
+    file that cannot be read, UsageError for a model that does not fit the spec.
     """
     config, labels = spec.model_config, Labels.from_spec(spec)
     if config.load_graph:
@@ -40,7 +40,7 @@ def starting_model(spec: Experiment, key: str) -> Model:
             graph, report = load_backbone(graph, _pretrained(spec), key)
             info(report.summary())
         model = Model(graph, labels)
-    for line in _not_frozen(spec, model.graph):
+    for line in (*_other_backbone(spec, model.graph), *_not_frozen(spec, model.graph)):
         warn(line)
     return model
 
@@ -76,6 +76,14 @@ def with_frozen_statistics(graph: Graph) -> Graph:
     """`graph` with batch norms that keep their mean and variance; gamma and beta learn (TAO's `freeze_bn`)."""
     nodes = (replace(node, frozen=True) if isinstance(node, BatchNorm) else node for node in graph.nodes)
     return replace(graph, nodes=tuple(nodes))
+
+
+def _other_backbone(spec: Experiment, graph: Graph) -> Iterator[str]:
+    """TAO demands `arch` beside load_graph too, and does not look at it."""
+    config, fitting = spec.model_config, list(blocks_by_arch(graph))
+    if config.load_graph and config.arch and fitting and config.arch not in fitting:
+        file = config.pretrained_model_file
+        yield f"model_config.arch is {config.arch}, but {file} holds a {fitting[0]}; with load_graph the file decides"
 
 
 def _not_frozen(spec: Experiment, graph: Graph) -> Iterator[str]:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from qatkit.dataset.sample_modifier import SampleModifier
@@ -52,7 +54,7 @@ def test_the_validation_fold_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     "validation_fold, folds, allowed",
-    [(0, 2, 5), (None, 2, 2), (0, 3, 2), (None, 1, 5), (None, 0, 5), (0, 1, 5)],
+    [(0, 2, 5), (None, 2, 2), (0, 3, 2), (None, 1, 5), (None, 0, 5), (0, 1, 5), (None, 9, 1)],
 )
 def test_the_limit_is_shared_by_the_training_folds(validation_fold: int | None, folds: int, allowed: int) -> None:
     modifier = _modifier(validation_fold, folds, max_training_samples=5)
@@ -67,3 +69,19 @@ def test_copies_end_at_the_limit() -> None:
 def test_classes_must_be_targets_of_the_mapping() -> None:
     with pytest.raises(SpecError, match="automobile, dog is no target of source_to_target_class_mapping"):
         _modifier(dominant_target_classes=["automobile", "car"], filter_samples_containing_only=["dog"])
+
+
+@pytest.mark.parametrize("case", [str, str.upper, str.title])
+def test_names_are_those_of_the_records_in_any_case(case: Callable[[str], str]) -> None:
+    config = DatasetExportConfig.SampleModifierConfig(
+        source_to_target_class_mapping={case("automobile"): case("car"), case("traffic light"): "Lights"},
+        filter_samples_containing_only=["CAR"],
+        dominant_target_classes=["car"],
+        minimum_target_class_imbalance={case("lights"): 0.5},
+        num_duplicates=1,
+    )
+    modifier = SampleModifier(config, None, 1)
+    assert modifier.copies(["automobile"], fold=0) == 0
+    assert modifier.copies(["trafficlight"], fold=0) == 2
+    assert modifier.copies(["automobile", "trafficlight"], fold=0) == 2  # 1 > 1 * 0.5
+    assert modifier.copies(["automobile", "automobile", "trafficlight"], fold=0) == 1

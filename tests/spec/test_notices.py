@@ -4,16 +4,16 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
-from qatkit.spec import DatasetExportConfig, Experiment, Inference, notices
-from tests.support.specs import EXPERIMENT, IMAGE, INFERENCE, KITTI, SPATIAL, TARGET, edited
+from qatkit.spec import DatasetExportConfig, Experiment, Inference, effects, notices
+from tests.support.specs import EXPERIMENT, IMAGE, INFERENCE, KITTI, SPATIAL, edited
 
 MAPPING = "dataset_config.target_class_mapping"
 
 
-@pytest.mark.parametrize("kind", notices._UNUSED)
+@pytest.mark.parametrize("kind", effects.UNUSED)
 def test_table_names_real_fields(kind: str) -> None:
     descriptor = descriptor_pool.Default().FindMessageTypeByName(f"qatkit.{kind}")
-    assert set(notices._UNUSED[kind]) <= set(descriptor.fields_by_name)
+    assert set(effects.UNUSED[kind]) <= set(descriptor.fields_by_name)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,8 @@ def test_table_names_real_fields(kind: str) -> None:
             ),
             [
                 "read but not used: postprocessing_config.target_class_config.confidence_config, "
-                "postprocessing_config.target_class_config.clustering_config.neighborhood_size"
+                "postprocessing_config.target_class_config.clustering_config.neighborhood_size; "
+                'postprocessing_config.target_class_config["bus"] (no class of cost_function_config)'
             ],
         ),
         (
@@ -57,10 +58,9 @@ def test_table_names_real_fields(kind: str) -> None:
         ),
         (
             (
-                f'{TARGET}.name = "b"',
                 MAPPING,
-                f'{MAPPING} = {{key: "a" value: "b"}}',
-                f'{MAPPING} = {{key: "b" value: "b"}}',
+                f'{MAPPING} = {{key: "a" value: "car"}}',
+                f'{MAPPING} = {{key: "car" value: "car"}}',
             ),
             [],
         ),
@@ -135,14 +135,18 @@ def test_experiment(edits: tuple[str, ...], expected: list[str]) -> None:
     ],
 )
 def test_other_specs(kind: type[Message], text: str, edits: tuple[str, ...], expected: list[str]) -> None:
-    assert list(notices.of_unused(edited(kind, text, *edits))) == expected
+    told = {DatasetExportConfig: notices.of_dataset_export, Inference: notices.of_inference}
+    assert list(told[kind](edited(kind, text, *edits))) == expected
 
 
 @pytest.mark.parametrize(
     "edits, expected",
     [
         ((), []),
-        (("inferencer_config.stride = 8", "inferencer_config.image_width = 72"), []),
+        (
+            ("inferencer_config.stride = 8", "inferencer_config.image_width = 72"),
+            ["read but not used: inferencer_config.stride (the network tells its own)"],
+        ),
         (
             ("inferencer_config.image_height = 50", 'inferencer_config.input_nodes = "input_1"'),
             [

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 
 import qatkit
 from qatkit.spec import DatasetExportConfig, Experiment, Inference
-from qatkit.spec.notices import _UNUSED
+from qatkit.spec.effects import UNUSED as _UNUSED
 
 PACKAGE = Path(qatkit.__file__).parent
 SOURCE = "\n".join(
