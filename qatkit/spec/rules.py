@@ -77,7 +77,7 @@ FIELDS: dict[str, dict[str, Rule]] = {
         "nms_iou_threshold": _FRACTION,
         "nms_confidence_threshold": _FRACTION,
     },
-    "ModelConfig": {"freeze_blocks": Rule("must be a whole number", lambda value: value == int(value))},
+    "ModelConfig": {"freeze_blocks": Rule("must be a whole number", float.is_integer)},
     "ModelConfig.BboxObjective": {"scale": _POSITIVE, "offset": _NOT_NEGATIVE},
     "ModelConfig.TrainingPrecision": {
         "backend_floatx": Rule("must be FLOAT32 or FLOAT16", lambda value: value in (0, 1))

@@ -33,7 +33,10 @@ def starting_model(spec: Experiment, key: str) -> Model:
     config, labels = spec.model_config, Labels.from_spec(spec)
     if config.load_graph:
         model = open_for_spec(_pretrained(spec), key, spec)
-        model = replace(model, graph=with_frozen_statistics(model.graph)) if config.freeze_bn else model
+        if config.freeze_bn:
+            model = replace(model, graph=with_frozen_statistics(model.graph))
+        elif any(isinstance(node, BatchNorm) and node.frozen for node in model.graph.nodes):
+            info("Batch norms keep their statistics: the model was trained with freeze_bn.")
     else:
         graph = build(config, input_shape(spec), len(labels.classes), spec.random_seed)
         if config.pretrained_model_file:

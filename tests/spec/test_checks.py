@@ -61,6 +61,10 @@ CONFIGS = "loss_mask_label_filter.objective_label_filter_configs"
         (("model_config.load_graph = true",), "model_config.load_graph needs pretrained_model_file"),
         (("model_config.freeze_blocks = 0",), "model_config.freeze_blocks needs pretrained_model_file"),
         (
+            ("model_config.freeze_blocks = [0, 1.5]", 'model_config.pretrained_model_file = "a.tlt"'),
+            "model_config.freeze_blocks[1] must be a whole number, found 1.5",
+        ),
+        (
             (f"{SOFT_START}.min_learning_rate = 1",),
             f"{SOFT_START}.max_learning_rate must be >= min_learning_rate, found 0.001 and 1",
         ),
@@ -255,6 +259,15 @@ def test_good_experiments(edits: tuple[str, ...]) -> None:
             '"a" is no value of source_to_target_class_mapping; '
             'sample_modifier_config.dominant_target_classes: "b" is no value of source_to_target_class_mapping',
         ),
+        (
+            KITTI,
+            (
+                'sample_modifier_config = {source_to_target_class_mapping: {key: "Car" value: "a"} '
+                'source_to_target_class_mapping: {key: "car" value: "b"}}',
+            ),
+            'sample_modifier_config.source_to_target_class_mapping["car"]: as "car", the name in the records, it has '
+            "two targets",
+        ),
     ],
 )
 def test_dataset_export(text: str, edits: tuple[str, ...], message: str) -> None:
@@ -279,6 +292,14 @@ def test_dataset_export(text: str, edits: tuple[str, ...], message: str) -> None
             (
                 'sample_modifier_config = {dominant_target_classes: "b" '
                 'source_to_target_class_mapping {key: "a" value: "b"}}',
+            ),
+        ),
+        (
+            KITTI,
+            (
+                'sample_modifier_config = {dominant_target_classes: "B" '
+                'source_to_target_class_mapping {key: "a" value: "b"} '
+                'source_to_target_class_mapping {key: "A" value: "B"}}',
             ),
         ),
     ],

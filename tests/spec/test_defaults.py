@@ -38,6 +38,7 @@ HANDLERS = "bbox_handler_config.classwise_bbox_handler_config"
         ('model_config.arch = "vgg"', lambda spec: spec.model_config.arch, "vgg"),
         ("", lambda spec: spec.model_config.num_layers, 18),
         ("model_config.num_layers = 34", lambda spec: spec.model_config.num_layers, 34),
+        ("model_config.load_graph = true", lambda spec: spec.model_config.num_layers, 0),  # the file decides
         ("", lambda spec: spec.evaluation_config.first_validation_epoch, 1),
         ("", lambda spec: spec.training_config.checkpoint_interval, 10),
         ("training_config.checkpoint_interval = 3", lambda spec: spec.training_config.checkpoint_interval, 3),

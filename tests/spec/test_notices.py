@@ -73,6 +73,14 @@ def test_table_names_real_fields(kind: str) -> None:
             [f'{MAPPING}: dataset_convert writes names in lower case, which key "Van" does not match'],
         ),
         ((f'{MAPPING} = {{key: "Car" value: "car"}}',), []),  # beside "car"
+        (
+            (f'{MAPPING} = {{key: "traffic light" value: "car"}}',),
+            [f'{MAPPING}: dataset_convert writes names without spaces, which key "traffic light" does not match'],
+        ),
+        (
+            ("model_config.freeze_blocks = 7", 'model_config.pretrained_model_file = "a.tlt"'),
+            ["model_config.freeze_blocks: resnet has no 7; its blocks are 0 to 4"],
+        ),
         ((f"{IMAGE}.min_bbox_width = 1",), []),
         (
             (f"{IMAGE}.min_bbox_height = 2",),
@@ -119,6 +127,24 @@ def test_experiment(edits: tuple[str, ...], expected: list[str]) -> None:
             ('image_directory_path = "data"', 'target_class_mapping = {key: "a" value: "b"}'),
             ["read but not used: image_directory_path, target_class_mapping"],
         ),
+        (
+            DatasetExportConfig,
+            KITTI,
+            (
+                'sample_modifier_config = {source_to_target_class_mapping: {key: "Car" value: "car"} '
+                'filter_samples_containing_only: "CAR"}',
+            ),
+            ["sample_modifier_config: names count as dataset_convert writes them: CAR is car, Car is car"],
+        ),
+        (
+            DatasetExportConfig,
+            KITTI,
+            (
+                'sample_modifier_config = {source_to_target_class_mapping: {key: "traffic light" value: "light"} '
+                'filter_samples_containing_only: "light"}',
+            ),
+            ["sample_modifier_config: names count as dataset_convert writes them: traffic light is trafficlight"],
+        ),
         (Inference, INFERENCE, (), []),
         (
             Inference,
@@ -143,6 +169,14 @@ def test_other_specs(kind: type[Message], text: str, edits: tuple[str, ...], exp
     "edits, expected",
     [
         ((), []),
+        (
+            (
+                "bbox_handler_config.kitti_dump = true",
+                'bbox_handler_config.classwise_bbox_handler_config["car"].output_map = "a red car"',
+            ),
+            ['bbox_handler_config.kitti_dump: spaces in "a red car" become _ in label files'],
+        ),
+        (('bbox_handler_config.classwise_bbox_handler_config["car"].output_map = "a red car"',), []),
         (
             ("inferencer_config.stride = 8", "inferencer_config.image_width = 72"),
             ["read but not used: inferencer_config.stride (the network tells its own)"],

@@ -129,6 +129,7 @@ def _outputs(count: int = 2) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     random = np.random.default_rng(7)
     height, width = 48 // CELL, 64 // CELL
     cov = random.uniform(0, 1, (2, count, height, width)).astype(np.float32)
+    cov[:, :, ::2] = 0.0
     bbox = random.uniform(0.1, 0.5, (2, 4 * count, height, width)).astype(np.float32)
     return cov, bbox
 

@@ -121,6 +121,26 @@ def test_blocks_that_a_loaded_network_lacks(
     assert capsys.readouterr().err == ""
 
 
+def test_a_network_stays_frozen_and_says_so(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = read_tlt(saved)
+    save_model(saved, replace(model, graph=with_frozen_statistics(model.graph)))
+    graph = starting_model(spec_for(saved), "").graph
+    assert all(node.frozen for node in graph.nodes if isinstance(node, BatchNorm))
+    assert "Batch norms keep their statistics" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arch, expected",
+    [("resnet", ""), ("vgg", "model_config.arch is vgg, but"), ("", ""), ("mobilenet_v2", "a resnet;")],
+)
+def test_arch_is_compared_with_the_loaded_network(
+    saved: Path, arch: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starting_model(spec_for(saved, f'model_config.arch = "{arch}"'), "")
+    told = " ".join(capsys.readouterr().err.split())
+    assert expected in told and bool(expected) == bool(told)
+
+
 def test_a_network_without_blocks_or_batch_norm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "tiny.tlt"
     tiny = tiny_network(classes=1)
