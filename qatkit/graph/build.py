@@ -78,11 +78,6 @@ def find_backbone(arch: str) -> Backbone:
     return BACKBONES[arch]
 
 
-def block_of(layer: str, arch: str) -> int | None:
-    """The id of the block of backbone `arch` that `layer` belongs to, as freeze_blocks counts; None for the heads."""
-    return find_backbone(arch).block_of(layer)
-
-
 def blocks_by_arch(graph: Graph) -> dict[str, dict[str, int]]:
     """arch -> convolution -> the id of its block, as freeze_blocks counts, for each backbone that `graph` can be.
 

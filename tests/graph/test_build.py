@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qatkit.errors import SpecError
-from qatkit.graph.build import BACKBONES, OUTPUTS, block_of, blocks_of, build
+from qatkit.graph.build import BACKBONES, OUTPUTS, blocks_by_arch, blocks_of, build
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm, Node
 from qatkit.spec import ModelConfig
@@ -269,15 +269,16 @@ def test_weights_depend_on_seed_and_name_alone() -> None:
     ],
 )
 def test_blocks(arch: str, layer: str, block: int | None) -> None:
-    assert block_of(layer, arch) == block
+    assert BACKBONES[arch].block_of(layer) == block
 
 
 @CASES
 def test_every_convolution_of_a_backbone_is_in_a_block(case: dict[str, Any]) -> None:
     graph = build_case(case)
     convs = [node.name for node in graph.nodes if "Conv2D" in node.op and not node.name.startswith("output_")]
-    blocks = [block_of(name, case["arch"]) for name in convs]
+    blocks = [BACKBONES[case["arch"]].block_of(name) for name in convs]
     assert set(blocks) == set(ARCHITECTURES[case["arch"]].blocks)
+    assert blocks_by_arch(graph) == {case["arch"]: dict(zip(convs, blocks))}  # no other backbone has such names
     assert blocks_of(graph) == dict(zip(convs, blocks))
     # Convolutions come block by block.
     assert blocks == sorted(blocks, key=lambda block: -1 if block is None else block)

@@ -83,6 +83,13 @@ def test_table_names_real_fields(kind: str) -> None:
         ),
         ((f"{IMAGE}.min_bbox_width = 1",), []),
         (
+            tuple(
+                f'postprocessing_config.target_class_config["car"].clustering_config.{edit}'
+                for edit in ("clustering_algorithm = HYBRID", "nms_iou_threshold = 0.4", "dbscan_min_samples = 1")
+            ),
+            [],
+        ),
+        (
             (f"{IMAGE}.min_bbox_height = 2",),
             [f"{IMAGE}: boxes below min_bbox_width or min_bbox_height are dropped in training; TAO keeps them"],
         ),
