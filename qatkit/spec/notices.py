@@ -46,7 +46,7 @@ def of_inference(inference: Inference) -> Iterator[str]:
             yield f"inferencer_config.{name}: {value} is no multiple of {stride}, the network's stride"
     names = {*config.target_classes, *(entry.output_map for entry in handler.classwise_bbox_handler_config.values())}
     if handler.kitti_dump and (spaced := [f'"{name}"' for name in sorted(names) if len(name.split()) > 1]):
-        yield f"bbox_handler_config.kitti_dump: spaces in {_shortened(spaced)} become _ in label files"
+        yield f"bbox_handler_config.kitti_dump: label files leave out the spaces in {_shortened(spaced)}"
 
 
 def of_dataset_export(config: DatasetExportConfig) -> Iterator[str]:

@@ -181,7 +181,7 @@ def test_other_specs(kind: type[Message], text: str, edits: tuple[str, ...], exp
                 "bbox_handler_config.kitti_dump = true",
                 'bbox_handler_config.classwise_bbox_handler_config["car"].output_map = "a red car"',
             ),
-            ['bbox_handler_config.kitti_dump: spaces in "a red car" become _ in label files'],
+            ['bbox_handler_config.kitti_dump: label files leave out the spaces in "a red car"'],
         ),
         (('bbox_handler_config.classwise_bbox_handler_config["car"].output_map = "a red car"',), []),
         (

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qatkit import status
 from qatkit.dataset.convert import convert
 from qatkit.dataset.frames import scan_frames
 from qatkit.dataset.images import ImageLayout, load_pixels
@@ -70,6 +70,9 @@ def prepare(root: Path) -> None:
         (root / "kitti" / name).write_text(json.dumps({"a": ["0", "1"], "b": ["2", "3"][number:]}))
     for number in range(4):
         (root / f"{number}.json").write_text(json.dumps(_coco(number)))
+        for name in ("train", "val"):
+            for row in range(3):
+                write_image(root / name / f"{number}{row}.jpg", noise(64, 48))
     write_image(root / "images" / "a.png", noise(64, 48))
     write_image(root / "images" / "b.png", noise(64, 48, seed=1))
 
@@ -111,9 +114,13 @@ def pixels(spec: Experiment) -> Any:
 
 def batch(spec: Experiment) -> Any:
     """The first batch of training."""
-    table = scan_frames(spec.dataset_config, class_names(spec), "training")[0]
-    run = SimpleNamespace(spec=spec, frames=table, batch_size=4)
-    return next(iter(_Run._dataset(run, 0)))  # type: ignore[arg-type]
+    return next(iter(_run(spec)._dataset(0)))
+
+
+def _run(spec: Experiment) -> _Run:
+    """A training that has not begun."""
+    with status.run("train", None) as log:
+        return _Run(TrainOptions(Path("nowhere")), spec, log, chief=True)
 
 
 def changes(spec: Experiment) -> Any:
@@ -204,10 +211,9 @@ def weights(spec: Experiment) -> Any:
 
 
 def plan(spec: Experiment) -> Any:
-    size = spec.training_config.batch_size_per_gpu
-    run = SimpleNamespace(spec=spec, options=TrainOptions(Path()), frames=range(7), batch_size=size)
-    shape = _Run._plan(run, "")  # type: ignore[arg-type]
-    return shape, [shape.validates(epoch) for epoch in range(1, 10)]
+    shape = _run(spec)._plan("float32")
+    numbers = {name: value for name, value in vars(shape).items() if not isinstance(value, str)}
+    return numbers, [shape.validates(epoch) for epoch in range(1, 10)]
 
 
 def precision(spec: Experiment) -> Any:

@@ -85,7 +85,8 @@ def test_all_errors_and_warnings(write: Write) -> None:
         "augmentation_config.preprocessing.output_image_height:",
         "training_config.enable_qat",
     ]
-    assert report.warnings[0] == f"{path}: read but not used: model_config.dropout_rate"
+    entry = 'evaluation_config.minimum_detection_ground_truth_overlap["van"] (no class of cost_function_config)'
+    assert report.warnings[0] == f"{path}: read but not used: model_config.dropout_rate; {entry}"
     with pytest.raises(SpecError, match="not valid: 9 errors, 2 warnings"):
         report.raise_for_errors()
 
