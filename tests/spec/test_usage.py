@@ -1,4 +1,4 @@
-"""Every field of a spec is used by some package, or its user is told that it is not."""
+"""What the text of the packages says of the fields of a spec; `test_effects` shows what they do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.descriptor import Descriptor
 
 import qatkit
 from qatkit.spec import DatasetExportConfig, Experiment, Inference
-from qatkit.spec.effects import UNUSED as _UNUSED
+from qatkit.spec.effects import UNUSED
 
 PACKAGE = Path(qatkit.__file__).parent
 SOURCE = "\n".join(
@@ -27,10 +27,10 @@ def fields(kind: Descriptor) -> Iterator[tuple[str, str]]:
     """(type, field) of `kind` and of the messages in it, except those that the table names."""
     name = kind.full_name.removeprefix("qatkit.")
     for field in kind.fields:
-        if field.name in _UNUSED.get(name, ()):
+        if field.name in UNUSED.get(name, ()):
             continue
         told_inside = (
-            field.message_type is not None and field.message_type.full_name.removeprefix("qatkit.") in _UNUSED
+            field.message_type is not None and field.message_type.full_name.removeprefix("qatkit.") in UNUSED
         )
         if not kind.GetOptions().map_entry and not told_inside:
             yield name, field.name
@@ -59,7 +59,7 @@ def test_fields_are_used_or_told_of() -> None:
 
 # Words that other objects use too, so that code has them for other reasons.
 COMMON = {"activation", "parser", "enabled"}
-OWNERS = Counter(field for _, field in REACHED) + Counter(field for names in _UNUSED.values() for field in names)
+OWNERS = Counter(field for _, field in REACHED) + Counter(field for names in UNUSED.values() for field in names)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ OWNERS = Counter(field for _, field in REACHED) + Counter(field for names in _UN
     # A name that another message has too says nothing.
     [
         (kind, field)
-        for kind, names in _UNUSED.items()
+        for kind, names in UNUSED.items()
         for field in names
         if OWNERS[field] == 1 and field not in COMMON
     ],
 )
 def test_what_is_told_of_is_not_used(kind: str, field: str) -> None:
-    assert not is_attribute(field), f"{kind}.{field} is used now: take it out of qatkit/spec/notices.py"
+    assert not is_attribute(field), f"{kind}.{field} is used now: take it out of qatkit/spec/effects.py"
