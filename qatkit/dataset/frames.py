@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qatkit import console
 from qatkit.dataset.paths import resolve
-from qatkit.dataset.picture_file import SUFFIXES, PictureFile, find_pictures, list_pictures
+from qatkit.dataset.picture_file import SUFFIXES, PictureFile, find_missing, find_pictures, list_pictures
 from qatkit.dataset.records import Records, concatenate, read_records
 from qatkit.errors import DataError, SpecError
 
@@ -149,7 +149,7 @@ def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
 
 def missing_images(frames: FrameTable) -> list[str]:
     """The image files that do not exist, each once."""
-    return [path for path in dict.fromkeys(frames.image_paths) if not Path(path).is_file()]
+    return find_missing(list(dict.fromkeys(frames.image_paths)))
 
 
 def sources_of(config: DatasetConfig, split: Split) -> list[DataSource]:

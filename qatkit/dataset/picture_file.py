@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -145,12 +145,25 @@ def find_pictures(paths: Sequence[str]) -> list[str]:
     return found
 
 
+def find_missing(paths: Sequence[str]) -> list[str]:
+    """The paths that are not there. Folders are listed: to ask for a million files one by one takes long."""
+    there = {folder: set(_names(folder)) for folder in {os.path.dirname(path) for path in paths}}  # noqa: PTH120
+    return [path for path in paths if os.path.basename(path) not in there[os.path.dirname(path)]]  # noqa: PTH119, PTH120
+
+
 def _by_lower_ending(folder: str) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            names.setdefault(_lower_ending(entry.name), []).append(entry.name)
+    for name in _names(folder):
+        names.setdefault(_lower_ending(name), []).append(name)
     return names
+
+
+def _names(folder: str) -> list[str]:
+    """What lies in a folder; nothing in one that is not there."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _lower_ending(name: str) -> str:

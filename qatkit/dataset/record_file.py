@@ -9,14 +9,20 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from qatkit.dataset.crc32c import masked_crc32c
 from qatkit.errors import DataError, EnvironmentProblem
 
 _LENGTH = struct.Struct("<Q")
-_CHECKSUM = struct.Struct("<I")
+_CHECKSUM = np.dtype("<u4")
+_AROUND = _LENGTH.size + 2 * _CHECKSUM.itemsize
+# Records whose checksums are computed at once: so many, or so many bytes.
+_RECORDS, _BYTES = 4096, 1 << 23
 
 
 def read_record_file(path: Path) -> Iterator[bytes]:
@@ -28,11 +34,13 @@ def read_record_file(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             left = os.fstat(file.fileno()).st_size
             while left:
-                record = _next(file, left)
-                if record is None:
-                    raise DataError(f"{path}: not a TFRecord file, or damaged (at byte {file.tell()})")
-                left -= len(record) + _LENGTH.size + 2 * _CHECKSUM.size
-                yield record
+                start = file.tell()
+                records, whole = _next(file, left)
+                yield from records
+                size = sum(map(len, records)) + _AROUND * len(records)
+                if not whole:
+                    raise DataError(f"{path}: not a TFRecord file, or damaged (at byte {start + size})")
+                left -= size
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror or error}") from error
 
@@ -42,31 +50,44 @@ def write_record_file(path: Path, records: Iterable[bytes]) -> int:
 
     Raises EnvironmentProblem when the file system refuses.
     """
-    count = 0
+    count, remaining = 0, iter(records)
     try:
         with path.open("wb") as file:
-            for record in records:
-                length = _LENGTH.pack(len(record))
-                for part in (length, record):
-                    file.write(part + _CHECKSUM.pack(masked_crc32c(part)))
-                count += 1
+            while some := list(islice(remaining, _RECORDS)):
+                lengths = [_LENGTH.pack(len(record)) for record in some]
+                guards = (masked_crc32c(parts).astype(_CHECKSUM) for parts in (lengths, some))
+                for length, first, record, second in zip(lengths, next(guards), some, next(guards)):
+                    file.write(length + first.tobytes() + record + second.tobytes())
+                count += len(some)
     except OSError as error:
         raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
     return count
 
 
-def _next(file: BinaryIO, left: int) -> bytes | None:
-    """The next record of a file in which `left` bytes are left; None where something else stands there."""
-    length = _guarded(file, _LENGTH.size, left)
-    if length is None:
-        return None
-    return _guarded(file, _LENGTH.unpack(length)[0], left - _LENGTH.size - _CHECKSUM.size)
+def _next(file: BinaryIO, left: int) -> tuple[list[bytes], bool]:
+    """The next records of a file in which `left` bytes are left, and whether something else stands behind them."""
+    lengths: list[bytes] = []
+    records: list[bytes] = []
+    stored, size, ended = bytearray(), 0, False
+    while left and len(records) < _RECORDS and size < _BYTES:
+        ended = True
+        length = file.read(_LENGTH.size)
+        # Nothing is read, or memory taken, on the word of a damaged length.
+        found = _LENGTH.unpack(length)[0] + _AROUND if len(length) == _LENGTH.size else left + 1
+        if found > left:
+            break
+        stored += file.read(_CHECKSUM.itemsize)
+        lengths.append(length)
+        records.append(file.read(found - _AROUND))
+        stored += file.read(_CHECKSUM.itemsize)
+        left, size, ended = left - found, size + found, False
+    good = _good(lengths, records, bytes(stored))
+    return records[:good], good == len(records) and not ended
 
 
-def _guarded(file: BinaryIO, size: int, left: int) -> bytes | None:
-    """`size` bytes that are followed by their checksum."""
-    if size + _CHECKSUM.size > left:  # nothing is read, or memory taken, on the word of a damaged length
-        return None
-    data, checksum = file.read(size), file.read(_CHECKSUM.size)
-    whole = len(data) == size and len(checksum) == _CHECKSUM.size
-    return data if whole and _CHECKSUM.unpack(checksum)[0] == masked_crc32c(data) else None
+def _good(lengths: list[bytes], records: list[bytes], stored: bytes) -> int:
+    """How many of the records, from the first on, have the checksums that are `stored`."""
+    expected = np.stack([masked_crc32c(lengths), masked_crc32c(records)], axis=1).astype(_CHECKSUM)
+    found = np.frombuffer(stored.ljust(expected.nbytes), _CHECKSUM).reshape(-1, 2)  # a file may shrink meanwhile
+    good = (found == expected).all(axis=1)
+    return len(records) if good.all() else int(good.argmin())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit.choices import Exif
-from qatkit.dataset.example import Feature, Kind, parse_example, serialize_example
+from qatkit.dataset.example import Kind, parse_example, serialize_example
 from qatkit.dataset.record_file import read_record_file, write_record_file
 from qatkit.errors import DataError
 
@@ -34,7 +36,9 @@ _KINDS: dict[str, Kind] = {
 }
 _TEXT_KEYS = frozenset({"frame/id", "target/object_class", "point_cloud/id", EXTENSION, EXIF})
 _INTEGER_KEYS = frozenset({"frame/height", "frame/width", "target/occlusion"})
+_EXIF = ("", *get_args(Exif))
 _LARGEST = np.iinfo(np.int32).max
+_AT_ONCE = 8192  # records that are lists of values at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +65,18 @@ def read_records(path: Path) -> Records:
 
     Raises DataError when the file is no TFRecord file, is damaged, or lacks TAO's keys.
     """
-    found = []
-    for number, data in enumerate(read_record_file(path)):
-        try:
-            found.append(_record(data))
-        except ValueError as error:
-            raise DataError(f"{path}: record {number} does not describe an image with boxes: {error}") from None
-    return concatenate(found)
+    parts: list[Records] = []
+    records = read_record_file(path)
+    while some := list(islice(records, _AT_ONCE)):
+        columns = _Columns()
+        for number, data in enumerate(some, start=_AT_ONCE * len(parts)):
+            try:
+                columns.add(data)
+            except ValueError as error:
+                message = f"{path}: record {number} does not describe an image with boxes: {error}"
+                raise DataError(message) from None
+        parts.append(columns.records())
+    return concatenate(parts)
 
 
 def concatenate(parts: Sequence[Records]) -> Records:
@@ -83,50 +92,68 @@ def concatenate(parts: Sequence[Records]) -> Records:
     )
 
 
-def _record(data: bytes) -> Records:
-    """One record. Raises ValueError, whose message says what is wrong."""
-    features = parse_example(data, _KINDS)
-    frame = _text(_single(features, "frame/id"), "frame/id")
-    names = [_text(name, "target/object_class") for name in _values(features, "target/object_class")]
-    columns = [_values(features, key) for key in _COORDINATES]
-    for key, column in zip(_COORDINATES, columns):
-        if len(column) != len(names):
-            raise ValueError(f"{frame!r} has not one {key} for each object")
-    boxes = np.stack(columns, axis=1) if names else np.empty((0, 4), np.float32)
-    if not np.isfinite(boxes).all():
-        raise ValueError(f"{frame!r} has a coordinate that is no number")
-    size = np.array([[_pixels(features, "frame/width"), _pixels(features, "frame/height")]], np.int32)
-    extension, exif = _optional(features, EXTENSION), _optional(features, EXIF)
-    if exif not in ("", *get_args(Exif)):
-        raise ValueError(f"{frame!r} has {EXIF} {exif!r}, which this version does not know")
-    return Records(
-        (frame,), size, np.array([len(names)]), boxes, tuple(names), (extension,), np.array([exif == "apply"])
-    )
+class _Columns:
+    """Records as lists of values, which take more memory than arrays and less time to add to."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._counts: list[int] = []
+        self._boxes: list[tuple[float, ...]] = []
+        self._names: list[str] = []
+        self._extensions: list[str] = []
+        self._upright: list[bool] = []
+        self._known: dict[bytes, str] = {}  # class names, which are few
+
+    def add(self, data: bytes) -> None:
+        """One record. Raises ValueError, whose message says what is wrong."""
+        values = parse_example(data, _KINDS)
+        frame = _text(_single(values, "frame/id"), "frame/id")
+        names = values["target/object_class"]
+        columns = [values[key] for key in _COORDINATES]
+        for key, column in zip(_COORDINATES, columns):
+            if len(column) != len(names):
+                raise ValueError(f"{frame!r} has not one float {key} for each object")
+        exif = _text(b"".join(values[EXIF]), EXIF)
+        if exif not in _EXIF:
+            raise ValueError(f"{frame!r} has {EXIF} {exif!r}, which this version does not know")
+        boxes = list(zip(*columns))
+        if not all(map(math.isfinite, chain(*boxes))):
+            raise ValueError(f"{frame!r} has a coordinate that is no number")
+        self._sizes.append((_pixels(values, "frame/width"), _pixels(values, "frame/height")))
+        self._ids.append(frame)
+        self._counts.append(len(names))
+        self._boxes += boxes
+        self._names += [self._known.get(name) or self._know(name) for name in names]
+        self._extensions.append(_text(b"".join(values[EXTENSION]), EXTENSION))
+        self._upright.append(exif == "apply")
+
+    def _know(self, name: bytes) -> str:
+        self._known[name] = _text(name, "target/object_class")
+        return self._known[name]
+
+    def records(self) -> Records:
+        """What was added."""
+        return Records(
+            ids=tuple(self._ids),
+            sizes=np.array(self._sizes, np.int32).reshape(-1, 2),
+            counts=np.array(self._counts, np.int64),
+            boxes=np.array(self._boxes, np.float32).reshape(-1, 4),
+            class_names=tuple(self._names),
+            extensions=tuple(self._extensions),
+            upright=np.array(self._upright, np.bool_),
+        )
 
 
-def _values(features: dict[str, Feature], key: str) -> Any:
-    """The values of `key`; a key that is not there has none, as TensorFlow reads it."""
-    feature = features.get(key)
-    if feature is None or not len(feature.values):
-        return []
-    if feature.kind != _KINDS[key]:
-        raise ValueError(f"{key} holds {feature.kind}, not {_KINDS[key]}")
-    return feature.values
+def _single(values: Mapping[str, list[Any]], key: str) -> Any:
+    found = values[key]
+    if len(found) != 1:
+        raise ValueError(f"it has {len(found)} {_KINDS[key]} values of {key} instead of one")
+    return found[0]
 
 
-def _optional(features: dict[str, Feature], key: str) -> str:
-    return _text(_single(features, key), key) if len(_values(features, key)) else ""
-
-
-def _single(features: dict[str, Feature], key: str) -> Any:
-    values = _values(features, key)
-    if len(values) != 1:
-        raise ValueError(f"it has {len(values)} values of {key} instead of one")
-    return values[0]
-
-
-def _pixels(features: dict[str, Feature], key: str) -> int:
-    value = int(_single(features, key))
+def _pixels(values: Mapping[str, list[Any]], key: str) -> int:
+    value = int(_single(values, key))
     if not 0 <= value <= _LARGEST:
         raise ValueError(f"{key} is {value}")
     return value
@@ -145,13 +172,13 @@ def write_records(path: Path, records: Iterable[Mapping[str, Values]]) -> int:
     Each record maps TAO's keys to values. The key decides how they are stored (bytes, int64 or float), because an
     empty list cannot say. Raises EnvironmentProblem when the file system refuses.
     """
-    examples = ({key: _to_feature(key, values) for key, values in record.items()} for record in records)
+    examples = ({key: (_kind(key), _stored(key, values)) for key, values in record.items()} for record in records)
     return write_record_file(path, map(serialize_example, examples))
 
 
-def _to_feature(key: str, values: Values) -> Feature:
-    if key in _TEXT_KEYS:
-        return Feature("bytes", [str(value).encode() for value in values])
-    if key in _INTEGER_KEYS:
-        return Feature("int64", np.asarray(values, np.int64))
-    return Feature("float", np.asarray(values, np.float32))
+def _kind(key: str) -> Kind:
+    return "bytes" if key in _TEXT_KEYS else "int64" if key in _INTEGER_KEYS else "float"
+
+
+def _stored(key: str, values: Values) -> Sequence[Any]:
+    return [str(value).encode() for value in values] if key in _TEXT_KEYS else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def assert_fails(code: int, message: str, *arguments: object) -> None:
-    """The command ends with `code` and, besides warnings, one line that holds `message`."""
+    """The command ends with `code` and, besides warnings and progress, one line that holds `message`."""
     outcome = qatkit(*arguments)
-    lines = [line for line in outcome.err.splitlines() if not line.startswith("warning: ")]
+    lines = [line for line in outcome.err.splitlines() if not re.match(r"warning: |[^:]+: \d+ of \d+$", line)]
     assert (outcome.code, len(lines)) == (code, 1), outcome.err
     assert lines[0].startswith("error: ")
     assert message in lines[0]
@@ -164,8 +165,19 @@ def test_an_image_that_is_none(broken_images: Files, split: str, qat: bool) -> N
     original, copy = f'{files.workspace.data}/{split}"', f'{files.folder / "data"}/{split}"'
     spec = files.edited((original, copy), ("enable_qat: true", f"enable_qat: {str(qat).lower()}"))
     before = tree(files.folder)
-    assert_fails(3, f"{split}/images/000002.jpg: ", *train(files, spec))
+    assert_fails(3, f"{split}/images/000002.jpg: ", *train(files, spec), "--strict")
     assert set(tree(files.folder)) - set(before) <= {"results/experiment_spec.txt"}
+
+
+def test_one_image_that_is_none_is_left_out(broken_images: Files) -> None:
+    files = broken_images
+    splits = [(f'{files.workspace.data}/{split}"', f'{files.folder / "data"}/{split}"') for split in ("train", "val")]
+    outcome = succeed(*train(files, files.edited(*splits)))
+    for split in ("train", "val"):
+        assert outcome.err.count(f"{split}/images/000002.jpg: not an image that can be read; left out") == 1
+    assert "2 images could not be read and were left out" in outcome.err
+    last = json.loads((files.results / "status.json").read_text().splitlines()[-1])
+    assert (last["status"], last["kpi"]["images left out"]) == ("SUCCESS", 2)
 
 
 def test_an_image_that_is_none_in_evaluation(broken_images: Files) -> None:

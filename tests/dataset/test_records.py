@@ -70,8 +70,8 @@ def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
     [
         ({"frame/id": []}, "frame/id"),
         ({"frame/width": []}, "frame/width"),
-        ({"target/coordinates_y2": [1.0]}, "'images/a' has not one target/coordinates_y2 for each object"),
-        ({"target/object_class": []}, "'images/a' has not one target/coordinates_x1 for each object"),
+        ({"target/coordinates_y2": [1.0]}, "'images/a' has not one float target/coordinates_y2 for each object"),
+        ({"target/object_class": []}, "'images/a' has not one float target/coordinates_x1 for each object"),
     ],
 )
 def test_records_that_lack_something(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -110,12 +110,12 @@ def write_raw(path: Path, *records: bytes) -> Path:
     [
         ({"frame__width": feature(int64_list=[-1])}, "frame/width is -1"),
         ({"frame__width": feature(int64_list=[2**31])}, "frame/width is 2147483648"),
-        ({"frame__width": feature(float_list=[32.0])}, "frame/width holds float, not int64"),
-        ({"frame__id": feature(bytes_list=[b"a", b"b"])}, "it has 2 values of frame/id instead of one"),
+        ({"frame__width": feature(float_list=[32.0])}, "it has 0 int64 values of frame/width instead of one"),
+        ({"frame__id": feature(bytes_list=[b"a", b"b"])}, "it has 2 bytes values of frame/id instead of one"),
         ({"frame__id": feature(bytes_list=[b"\xff"])}, "frame/id is not UTF-8 text"),
         ({"target__object_class": feature(bytes_list=[b"\xff"])}, "target/object_class is not UTF-8 text"),
         ({"target__coordinates_x1": feature(float_list=[math.nan])}, "'images/a' has a coordinate that is no number"),
-        ({"target__coordinates_x1": feature(int64_list=[1])}, "target/coordinates_x1 holds int64, not float"),
+        ({"target__coordinates_x1": feature(int64_list=[1])}, "'images/a' has not one float target/coordinates_x1"),
     ],
 )
 def test_records_that_make_no_sense(tmp_path: Path, change: dict[str, tf.train.Feature], message: str) -> None:
@@ -131,7 +131,7 @@ def test_empty_lists_are_of_no_kind(tmp_path: Path) -> None:
 
 
 def test_not_an_example(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a: record 0 does not describe an image with boxes: a field of unknown"):
+    with pytest.raises(DataError, match=r"a: record 0 does not describe an image .* it is no tf\.train\.Example"):
         read_records(write_raw(tmp_path / "a", b"\x0f\x00"))
 
 
@@ -151,7 +151,7 @@ def test_any_record_is_read_or_refused(place: int, byte: int) -> None:
 
 
 def test_needs_no_tensorflow() -> None:
-    code = "import sys, qatkit.dataset.frames; print({'tensorflow', 'google.protobuf'} & set(sys.modules))"
+    code = "import sys, qatkit.dataset.frames; print({'tensorflow'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
 
