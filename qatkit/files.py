@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, as where its name is too long
+            temporary.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

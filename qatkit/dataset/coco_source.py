@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatkit.dataset.coco import CocoFile, CocoImage, read_coco
+from qatkit.dataset.paths import check_folder
 from qatkit.dataset.picture_file import PictureFacts, find_pictures, list_pictures
 from qatkit.dataset.source import LabelledFrame, Reading, UnusableImageError, root_folder
 from qatkit.errors import DataError, SpecError
@@ -59,10 +60,8 @@ class _Part:
     def __init__(self, file: CocoFile, root: Path, image_folder: str, reading: Reading) -> None:
         self.file = file
         self._image_folder = image_folder
-        self._folder = root / image_folder
+        self._folder = check_folder(root / image_folder, "img_dir_names")
         self._reading = reading
-        if not self._folder.is_dir():
-            raise DataError(f"{self._folder}: no such folder", hint="img_dir_names")
         self._paths = dict(
             zip(self.file.images, find_pictures([f"{self._folder / name}" for name in self.file.images]))
         )

@@ -22,7 +22,7 @@ from qatkit.dataset.records import EXIF, EXTENSION, Values, write_records
 from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.source import LabelledFrame, Reading, Source, UnusableImageError, read_frames
 from qatkit.dataset.tally import Tally
-from qatkit.errors import DataError, SpecError
+from qatkit.errors import DataError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from qatkit.spec import DatasetExportConfig
@@ -138,8 +138,12 @@ class _Prefix:
 
     @classmethod
     def of(cls, output: Path | str) -> _Prefix:
-        """That of a path, which is a folder where it ends in `/`."""
-        folder, name = os.path.split(output)  # pathlib would drop the last slash
+        """That of a path, which is a folder where it ends in `/`. Raises UsageError for an empty one."""
+        if not os.fspath(output):
+            raise UsageError(
+                "-o is empty", hint="folder and prefix of the record files, such as tfrecords/train/part"
+            )
+        folder, name = os.path.split(os.path.expanduser(output))  # noqa: PTH111 - pathlib would drop the last slash
         if name in (".", ".."):
             folder, name = os.fspath(output), ""
         return cls(Path(folder), name)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qatkit import console
-from qatkit.dataset.paths import resolve
+from qatkit.dataset.paths import check_folder, list_folder, resolve
 from qatkit.dataset.picture_file import SUFFIXES, PictureFile, find_missing, find_pictures, list_pictures
 from qatkit.dataset.records import Records, concatenate, read_records
 from qatkit.errors import DataError, SpecError
@@ -29,6 +29,14 @@ _FOLD = re.compile(r"fold-(\d+)-of-")
 # Files that lie beside record files and match a pattern such as `tfrecords/*`: TAO's own are
 # `<output>_warning.json` and `status.json`.
 _NOT_RECORDS = frozenset({".json", ".txt", ".log", ".yaml", ".yml"}) | SUFFIXES
+
+
+class NoRecordsError(DataError):
+    """A tfrecords_path that matches no record files; are_near: whether there are some near it."""
+
+    def __init__(self, message: str, *, hint: str = "", are_near: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.are_near = are_near
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +194,16 @@ def record_files(pattern: str) -> list[Path]:
     """The record files that match `pattern`, or those in the folder of this name, sorted.
 
     What is clearly something else (.json, .txt, hidden) is left out. In the part of a pattern that exists, brackets,
-    `*` and `?` are letters of a name. Raises DataError when there are none.
+    `*` and `?` are letters of a name. Raises NoRecordsError when there are none.
     """
     place = resolve(pattern)
-    found = sorted(place.iterdir()) if place.is_dir() else _matches(place)
+    found = list_folder(place) if place.is_dir() else _matches(place)
     files = [path for path in found if path.is_file() and not _is_no_record_file(path)]
     if not files:
         what = "no record files in this folder" if place.is_dir() else "no record files match"
-        raise DataError(f"{place}: {what}", hint=_nearest(place) or "tfrecords_path; dataset_convert makes them")
+        near = _near(place)
+        hint = near or _missing_folder(place) or "tfrecords_path; dataset_convert makes them"
+        raise NoRecordsError(f"{place}: {what}", hint=hint, are_near=bool(near))
     return files
 
 
@@ -211,14 +221,23 @@ def _is_no_record_file(path: Path) -> bool:
     return path.suffix.lower() in _NOT_RECORDS or path.name.startswith(".")
 
 
-def _nearest(place: Path) -> str:
-    """What is there instead: the first folder of a pattern that does not exist, record files beside it."""
-    parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not parent.exists()]
-    if parents:
-        return f"there is no folder {parents[-1]}"
-    if any(place.parent.parent.glob(f"{glob.escape(place.parent.name)}-fold-*")):
-        return f"there are record files {place.parent}-fold-*"
+def _near(place: Path) -> str:
+    """Record files near a pattern that matches none: with its name as prefix, in the folder or below it."""
+    for prefix in (place, place.parent):
+        if prefix.name and any(prefix.parent.glob(f"{glob.escape(prefix.name)}-fold-*")):
+            return f"there are record files {prefix}-fold-*"
+    folder = place if place.is_dir() else place.parent
+    for pattern in ("*-fold-*", "*/*-fold-*"):
+        for path in sorted(folder.glob(pattern)):
+            if path.is_file():
+                return f"there are record files {path.parent}/*"
     return ""
+
+
+def _missing_folder(place: Path) -> str:
+    """The first folder of a pattern that does not exist."""
+    parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not parent.exists()]
+    return f"there is no folder {parents[-1]}" if parents else ""
 
 
 def _extension(config: DatasetConfig) -> str:
@@ -234,9 +253,7 @@ def _read(
     """The records of all files, and for each its source's number and its image file."""
     parts, sources, paths = [], [], []
     for number, (source, files) in enumerate(selected):
-        folder = resolve(source.image_directory_path)
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder", hint="image_directory_path")
+        folder = check_folder(resolve(source.image_directory_path), "image_directory_path")
         part = concatenate([read_records(path) for path in files])
         parts.append(part)
         sources.append(np.full(len(part.ids), number, np.int32))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qatkit.dataset.paths import check_regular
 from qatkit.errors import DataError
 
 
@@ -14,6 +15,7 @@ def read_json(path: Path) -> Any:
 
     Raises DataError with line and column where it is no JSON.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from qatkit.dataset.paths import check_regular
 from qatkit.errors import DataError
 
 LARGEST = 3.4028234663852886e38  # float32, which is what records hold
@@ -149,6 +150,7 @@ def read_labels(path: Path) -> list[KittiObject]:
 
     Raises DataError with file and line.
     """
+    check_regular(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from qatkit.console import listed
 from qatkit.dataset import partition
 from qatkit.dataset.json_file import read_json
 from qatkit.dataset.kitti import LabelledObject, read_labels
+from qatkit.dataset.paths import list_folder
 from qatkit.dataset.picture_file import ending, is_picture
 from qatkit.dataset.source import LabelledFrame, Reading, UnusableImageError, root_folder
 from qatkit.errors import DataError, SpecError
@@ -34,7 +35,9 @@ class KittiSource:
         self.folds = config.num_partitions
         self._check()
         self._images = _Images(self._root / config.image_dir_name, config.image_extension)
-        self.passed_over = self._images.others + self._labels_alone()
+        self._labels = _labels(self._root / config.label_dir_name)
+        alone = len(self._labels.keys() - self._images.names)
+        self.passed_over = self._images.others + Counter({"label files without an image": alone})
 
     def fold_names(self) -> list[list[str]]:
         if self._config.partition_mode == "sequence":
@@ -45,7 +48,8 @@ class KittiSource:
         return self._config.num_shards
 
     def frame(self, fold: int, name: str) -> LabelledFrame:
-        image, label = Path(self._config.image_dir_name, name), Path(self._config.label_dir_name, f"{name}.txt")
+        image = Path(self._config.image_dir_name, name)
+        label = Path(self._config.label_dir_name, self._labels.get(name, f"{name}.txt"))
         if not (self._root / label).exists():
             hint = "an image without objects needs an empty one"
             raise UnusableImageError(
@@ -76,14 +80,6 @@ class KittiSource:
         if mode == "sequence" and not self._config.kitti_sequence_to_frames_file:
             raise SpecError('kitti_config: partition_mode "sequence" needs kitti_sequence_to_frames_file')
 
-    def _labels_alone(self) -> Counter[str]:
-        """How many label files there are without an image."""
-        folder = self._root / self._config.label_dir_name
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder", hint="label_dir_name")
-        labels = {path.stem for path in folder.iterdir() if path.suffix == ".txt" and not path.name.startswith(".")}
-        return +Counter({"label files without an image": len(labels.difference(self._images.names))})
-
     def _sequences(self) -> dict[str, list[str]]:
         path = self._root / self._config.kitti_sequence_to_frames_file
         sequences = read_json(path)
@@ -103,15 +99,13 @@ class _Images:
     """
 
     def __init__(self, folder: Path, extension: str) -> None:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder", hint="image_dir_name")
         given = extension or ".png"
         self._extension = given if given.startswith(".") else f".{given}"
         self._folder = folder
         self.names: dict[str, str] = {}
         self.others: Counter[str] = Counter()
         self.are_ambiguous = False
-        rest = [path for path in sorted(folder.iterdir()) if not self._takes(path)]
+        rest = [path for path in list_folder(folder, "image_dir_name") if not self._takes(path)]
         pictures = {path.stem for path in rest if is_picture(path)}
         self.are_ambiguous = not pictures.isdisjoint(self.names)
         self.others = Counter(map(ending, rest))
@@ -136,6 +130,12 @@ class _Images:
         if former != path.name:
             raise DataError(f"{self._folder}: {former} and {path.name} would share one label file", hint="rename one")
         return True
+
+
+def _labels(folder: Path) -> dict[str, str]:
+    """The label files of a folder by their names without the ending, whose letters may be of any case."""
+    found = [path for path in list_folder(folder, "label_dir_name") if path.suffix.lower() == ".txt"]
+    return {path.stem: path.name for path in found if not path.name.startswith(".")}
 
 
 def _is_text_list(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Where the paths of data in a spec point to."""
+"""Where paths of a spec point to, and what is there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qatkit.errors import DataError
 from qatkit.files import expand
 
 if TYPE_CHECKING:
@@ -45,3 +46,33 @@ def with_expanded_names(spec: DatasetExportConfig) -> DatasetExportConfig:
         for names in (result.coco_config.img_dir_names, result.coco_config.annotation_files):
             names[:] = map(expand, names)
     return result
+
+
+def list_folder(folder: Path, field: str = "") -> list[Path]:
+    """What is in a folder, sorted. field: of the spec, for the message.
+
+    Raises DataError where there is no such folder, or it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no such folder", hint=field) from None
+    except NotADirectoryError:
+        raise DataError(f"{folder}: this is a file, not a folder", hint=field) from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot read this folder: {error.strerror}", hint=field) from None
+
+
+def check_folder(folder: Path, field: str = "") -> Path:
+    """The folder. Raises DataError where there is none."""
+    if folder.is_dir():
+        return folder
+    what = "this is a file, not a folder" if folder.exists() else "no such folder"
+    raise DataError(f"{folder}: {what}", hint=field)
+
+
+def check_regular(path: Path | str) -> None:
+    """Raise DataError for what is there and is no file, such as a pipe, which would be waited for without end."""
+    # The functions of os.path raise no errors for names that are too long.
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        raise DataError(f"{path}: this is {'a folder, not a file' if os.path.isdir(path) else 'no file'}")  # noqa: PTH112

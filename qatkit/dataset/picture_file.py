@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from qatkit.choices import MAX_MEGAPIXELS
+from qatkit.dataset.paths import check_regular, list_folder
 from qatkit.errors import DataError
 
 Size = tuple[int, int]
@@ -121,12 +122,7 @@ def read_picture(file: PictureFile, channels: int = 3, size: Size | None = None)
 
 def list_pictures(folder: Path) -> PictureFolder:
     """The pictures in `folder` (not below it), by their endings. Raises DataError where it is no folder."""
-    try:
-        found = sorted(folder.iterdir())
-    except NotADirectoryError:
-        raise DataError(f"{folder}: this is a file, not a folder") from None
-    except OSError as error:
-        raise DataError(f"{folder}: cannot read this folder: {error.strerror}") from None
+    found = list_folder(folder)
     pictures = [path for path in found if is_picture(path) and not is_no_file(path)]
     rest = Counter(map(ending, found))
     rest.subtract(map(ending, pictures))
@@ -193,8 +189,7 @@ def ending(path: Path) -> str:
 @contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
     """The picture in a file; Pillow's errors, also while it is used, become DataError naming the file."""
-    if is_no_file(Path(path)):  # of which reading a pipe would wait for ever
-        raise DataError(f"{path}: this is no file")
+    check_regular(path)
     try:
         with Image.open(path) as image:
             _check_pixels(path, image.size)

@@ -11,7 +11,7 @@ from qatkit.choices import EXIF, Exif
 from qatkit.console import track
 from qatkit.dataset.images import map_ahead
 from qatkit.dataset.kitti import LabelledObject
-from qatkit.dataset.paths import resolve
+from qatkit.dataset.paths import check_folder, resolve
 from qatkit.dataset.picture_file import PictureFacts, PictureFile, look_at
 from qatkit.errors import DataError
 
@@ -104,7 +104,4 @@ def read_frames(
 
 def root_folder(path: str) -> str:
     """The folder that a spec calls `root_directory_path`. Raises DataError where there is none."""
-    place = resolve(path)
-    if not place.is_dir():
-        raise DataError(f"{place}: no such folder", hint="root_directory_path")
-    return str(place)
+    return str(check_folder(resolve(path), "root_directory_path"))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
 from qatkit.console import listed
-from qatkit.dataset.frames import Split, record_files, sources_of
+from qatkit.dataset.frames import NoRecordsError, Split, record_files, sources_of
 from qatkit.dataset.paths import resolve
 from qatkit.errors import DataError, SpecError, UsageError
 from qatkit.files import expand
@@ -176,11 +176,11 @@ def _data_report(
 def _add_split(spec: Experiment, split: Split, data: DataReport, *, decode: bool) -> None:
     patterns = [source.tfrecords_path for source in sources_of(spec.dataset_config, split)]
     try:
-        here = any(_has_records(pattern) for pattern in patterns)
+        elsewhere = all(_are_elsewhere(pattern) for pattern in patterns)
     except SpecError as error:  # a variable that is not set
         data.not_here.append(f"{split} data: {error}")
         return
-    if not here:
+    if elsewhere:
         data.not_here.append(f"{split} data: no record files match {', '.join(patterns)}")
         return
     try:
@@ -196,11 +196,15 @@ def _add_split(spec: Experiment, split: Split, data: DataReport, *, decode: bool
     _add_problems(f"{split} data", statistics.problems, data)
 
 
-def _has_records(pattern: str) -> bool:
+def _are_elsewhere(pattern: str) -> bool:
+    """Whether neither the records nor others near them are on this machine."""
     try:
-        return bool(record_files(pattern))
+        record_files(pattern)
+    except NoRecordsError as error:
+        return not error.are_near
     except DataError:
-        return False
+        pass
+    return False
 
 
 def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport, *, decode: bool) -> None:

@@ -262,7 +262,7 @@ def test_files_that_are_no_json(tmp_path: Path, data: bytes, message: str) -> No
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json: no such file"):
         read_coco(tmp_path / "none.json")
-    with pytest.raises(DataError, match="cannot read this file: Is a directory"):
+    with pytest.raises(DataError, match="this is a folder, not a file"):
         read_coco(tmp_path)
 
 

@@ -186,7 +186,8 @@ def test_a_record_file_alone(folder: Path) -> None:
     [
         ("none/below/*", "there is no folder {}/none"),
         ("tfr/*", "there are record files {}/tfr-fold-*"),
-        ("*.json", "dataset_convert makes them"),
+        ("*.json", "there are record files {}/*"),
+        ("images/*", "dataset_convert makes them"),
     ],
 )
 def test_where_record_files_are_instead(folder: Path, pattern: str, hint: str) -> None:

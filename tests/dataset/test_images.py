@@ -95,7 +95,7 @@ def _truncated(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "not an image"),
         (lambda path: path.write_text("<html>not found</html>"), "not an image"),
         (_truncated, "damaged image"),
-        (lambda path: path.mkdir(), "this is no file"),
+        (lambda path: path.mkdir(), "this is a folder, not a file"),
         (os.mkfifo, "this is no file"),
     ],
 )

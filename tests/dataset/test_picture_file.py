@@ -148,7 +148,7 @@ def test_folders_are_listed_by_ending(tmp_path: Path) -> None:
     assert found.others == {"*.txt": 2, "hidden files": 1, "files without ending": 1, "folders": 1, "*.png": 1}
 
 
-@pytest.mark.parametrize("place, message", [("none", "cannot read this folder: No such"), ("file", "not a folder")])
+@pytest.mark.parametrize("place, message", [("none", "none: no such folder"), ("file", "not a folder")])
 def test_what_is_no_folder(tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=message):
