@@ -104,13 +104,10 @@ def split_statistics(spec: Experiment, split: Split, *, decode: bool = True) -> 
 
 
 def conversion_statistics(
-    config: DatasetExportConfig, spec: Experiment | None, *, decode: bool = True
+    config: DatasetExportConfig, spec: Experiment | None, reading: Reading | None = None
 ) -> ConversionStatistics:
-    """Read all labels and images of a conversion. Raises DataError where nothing can be read.
-
-    decode: look at all pixels, not only at the heads.
-    """
-    source = source_of(config, random.Random(SEED), reading=Reading(decode=decode))
+    """Read all labels and images of a conversion, as it does. Raises DataError where nothing can be read."""
+    source = source_of(config, random.Random(SEED), reading=reading)
     folds = [(number, names) for number, names in enumerate(source.fold_names()) if names]
     problems: list[str] = []
     tally, objects = Tally(), _Objects()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qatkit.analysis.dataset import ClassStatistics
+    from qatkit.choices import Exif
     from qatkit.workflow.check import CheckReport
 
 _STDOUT = "-"
@@ -31,6 +32,7 @@ _STDOUT = "-"
     metavar="[FILE]",
     help="Everything as JSON, to FILE too; without FILE to standard output, and nothing else there.",
 )
+@options.exif("Pictures of a conversion (-d)")
 @options.no_decode
 @options.max_megapixels
 def check(
@@ -38,6 +40,7 @@ def check(
     dataset_export_spec: Path | None,
     inference_spec: Path | None,
     json_file: str | None,
+    exif: Exif,
     decode: bool,
 ) -> None:
     """Validate specs and look at their data, without TensorFlow, before anything runs.
@@ -50,7 +53,7 @@ def check(
     from qatkit.files import write_json
     from qatkit.workflow.check import check
 
-    report = check(spec, dataset_export_spec, inference_spec, decode=decode)
+    report = check(spec, dataset_export_spec, inference_spec, exif=exif, decode=decode)
     if json_file == _STDOUT:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -149,7 +150,9 @@ def build(kind: Callable[..., T], flags: Mapping[str, Any], **more: Any) -> T:
 
 
 def _limit_pixels(megapixels: float | None) -> None:
-    if megapixels is not None:
-        from qatkit.dataset.picture_file import limit_pixels
+    """Of this command: a process may run several."""
+    if megapixels is not None and not math.isfinite(megapixels):
+        raise click.BadParameter(f"{megapixels} is not a finite number.")
+    from qatkit.dataset.picture_file import limit_pixels
 
-        limit_pixels(megapixels)
+    limit_pixels(MAX_MEGAPIXELS if megapixels is None else megapixels)

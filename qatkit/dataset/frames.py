@@ -122,10 +122,7 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
     frames, notes = scan_frames(config, classes, split)
     missing = missing_images(frames)
     if missing:
-        raise DataError(
-            f"{missing[0]}: no such image ({len(missing)} of {len(frames)} are missing)",
-            hint=_other_endings(Path(missing[0])) or "an image is image_directory_path / frame id . image_extension",
-        )
+        raise missing_error(missing, len(frames))
     for note in notes:
         console.warn(note)
     return frames
@@ -260,6 +257,14 @@ def _read(
         endings = (own or f".{extension}" for own in part.extensions)
         paths += find_pictures([f"{folder / frame}{end}" for frame, end in zip(part.ids, endings)])
     return concatenate(parts), np.concatenate(sources), tuple(paths)
+
+
+def missing_error(missing: Sequence[str], images: int) -> DataError:
+    """What to say of images that do not exist, of so many in all."""
+    return DataError(
+        f"{missing[0]}: no such image ({len(missing)} of {images} are missing)",
+        hint=_other_endings(Path(missing[0])) or "an image is image_directory_path / frame id . image_extension",
+    )
 
 
 def _other_endings(path: Path) -> str:

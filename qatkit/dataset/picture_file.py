@@ -92,9 +92,11 @@ def look_at(file: PictureFile, *, decode: bool) -> PictureFacts:
     with _opened(file.path) as image:
         orientation = _orientation(image)
         width, height = image.size
+        _check_mode(image, file.path)
         if decode:
             image.draft("L", (1, 1))  # of a JPEG all bits are read, but few pixels made of them
             image.load()
+            _check_depth(image, file.path)
     lying = file.upright and orientation in _LYING
     return PictureFacts((height, width) if lying else (width, height), orientation)
 
@@ -201,7 +203,8 @@ def _opened(path: str) -> Iterator[Image.Image]:
     except _PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:  # of the file system
             raise DataError(f"{path}: cannot read: {error.strerror}") from error
-        raise DataError(f"{path}: damaged image: {error}") from error
+        ends = "the file ends early" if "truncated" in str(error).lower() else "its pixels cannot be decoded"
+        raise DataError(f"{path}: damaged image: {ends}") from error
 
 
 def _check_pixels(path: str, size: Size) -> None:
@@ -227,11 +230,22 @@ def _orientation(image: Image.Image) -> int:
 
 def _in_8_bits(image: Image.Image, path: str) -> Image.Image:
     """Pillow's convert() would clip 16 bits at 255 instead of scaling them."""
-    if image.mode == "F":
-        raise DataError(f"{path}: its pixels are floating-point numbers", hint="8 or 16 bits are read")
+    _check_mode(image, path)
     if not image.mode.startswith("I"):
         return image
+    _check_depth(image, path)
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
+def _check_mode(image: Image.Image, path: str) -> None:
+    if image.mode == "F":
+        raise DataError(f"{path}: its pixels are floating-point numbers", hint="8 or 16 bits are read")
+
+
+def _check_depth(image: Image.Image, path: str) -> None:
+    """What the mode does not tell: Pillow opens 16 bits as 32 too."""
+    if not image.mode.startswith("I"):
+        return
     pixels = np.asarray(image)
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > _MOST_16_BIT:
         raise DataError(f"{path}: its pixels have more than 16 bits", hint="8 or 16 bits are read")
-    return Image.fromarray((pixels >> 8).astype(np.uint8))

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
+from qatkit.choices import EXIF, Exif
 from qatkit.console import listed
-from qatkit.dataset.frames import NoRecordsError, Split, record_files, sources_of
+from qatkit.dataset.frames import NoRecordsError, Split, missing_error, record_files, sources_of
 from qatkit.dataset.paths import resolve
+from qatkit.dataset.source import Reading
 from qatkit.errors import DataError, SpecError, UsageError
 from qatkit.files import expand
 from qatkit.spec import (
@@ -119,11 +121,12 @@ def check(
     dataset_export: Path | None = None,
     inference: Path | None = None,
     *,
+    exif: Exif = EXIF,
     decode: bool = True,
 ) -> CheckReport:
     """Review the specs that are given, one by one and together, and take statistics of what is here of their data.
 
-    decode: look at all pixels of all images, not only at their heads.
+    exif: how a conversion reads its images. decode: look at all pixels of all images, not only at their heads.
     Raises UsageError when no spec is given, and nothing else: errors are in the report.
     """
     files = {"experiment": experiment, "dataset_export": dataset_export, "inference": inference}
@@ -137,7 +140,7 @@ def check(
         reports["dataset_export"].refuse(contradictions.of_conversion(spec, export))
     if spec and deployed:
         reports["inference"].refuse(contradictions.of_inference(spec, deployed))
-    return CheckReport(reports, _data_report(spec, export, deployed, decode=decode))
+    return CheckReport(reports, _data_report(spec, export, deployed, Reading(exif, decode)))
 
 
 def _reviewed(report: SpecReport | None, review: Callable[[Path], Review[M]]) -> M | None:
@@ -156,15 +159,15 @@ def _reviewed(report: SpecReport | None, review: Callable[[Path], Review[M]]) ->
 
 
 def _data_report(
-    spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None, *, decode: bool
+    spec: Experiment | None, export: DatasetExportConfig | None, inference: Inference | None, reading: Reading
 ) -> DataReport:
     data = DataReport()
     if spec is not None:
         for split in get_args(Split):
-            _add_split(spec, split, data, decode=decode)
+            _add_split(spec, split, data, decode=reading.decode)
         _look_for(spec.model_config.pretrained_model_file, "model_config.pretrained_model_file", data)
     if export is not None:
-        _add_conversion(export, spec, data, decode=decode)
+        _add_conversion(export, spec, data, reading)
     if inference is not None:
         config = inference.inferencer_config
         _look_for(config.tlt_config.model, "tlt_config.model", data)
@@ -191,8 +194,7 @@ def _add_split(spec: Experiment, split: Split, data: DataReport, *, decode: bool
     data.splits[split] = statistics
     data.warnings += statistics.notes
     if statistics.missing_images:
-        count = f"{len(statistics.missing_images)} of {statistics.images} are missing"
-        data.errors.append(f"{split} data: {statistics.missing_images[0]}: no such image ({count})")
+        data.errors.append(f"{split} data: {missing_error(statistics.missing_images, statistics.images)}")
     _add_problems(f"{split} data", statistics.problems, data)
 
 
@@ -207,7 +209,7 @@ def _are_elsewhere(pattern: str) -> bool:
     return False
 
 
-def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport, *, decode: bool) -> None:
+def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: DataReport, reading: Reading) -> None:
     kitti = config.WhichOneof("convert_config_type") == "kitti_config"
     root = config.kitti_config.root_directory_path if kitti else config.coco_config.root_directory_path
     try:
@@ -219,7 +221,7 @@ def _add_conversion(config: DatasetExportConfig, spec: Experiment | None, data: 
         data.not_here.append(f"labels: no folder {root}")
         return
     try:
-        statistics = conversion_statistics(config, spec, decode=decode)
+        statistics = conversion_statistics(config, spec, reading)
     except (DataError, SpecError, OSError) as error:
         data.errors.append(str(error))
         return
