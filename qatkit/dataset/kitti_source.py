@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,15 @@ class KittiSource:
         self._labels = _labels(self._root / config.label_dir_name)
         alone = len(self._labels.keys() - self._images.names)
         self.passed_over = self._images.others + Counter({"label files without an image": alone})
+        self._sequences: dict[str, list[str]] = {}
+        if config.partition_mode == "sequence":
+            self._sequences = self._read_sequences()
+            named = set(chain.from_iterable(self._sequences.values()))
+            self.passed_over += Counter({"images that are in no sequence": len(self._images.names.keys() - named)})
 
     def fold_names(self) -> list[list[str]]:
-        if self._config.partition_mode == "sequence":
-            return partition.sequence_split(self._sequences(), self.folds, self._generator)
+        if self._sequences:
+            return partition.sequence_split(self._sequences, self.folds, self._generator)
         return self._split(self._images.sorted_names(), self._config.val_split, self._generator)
 
     def shards(self, fold: int) -> int:
@@ -80,14 +86,20 @@ class KittiSource:
         if mode == "sequence" and not self._config.kitti_sequence_to_frames_file:
             raise SpecError('kitti_config: partition_mode "sequence" needs kitti_sequence_to_frames_file')
 
-    def _sequences(self) -> dict[str, list[str]]:
+    def _read_sequences(self) -> dict[str, list[str]]:
+        """Frame names, without the ending that some write behind them, by the name of their sequence."""
         path = self._root / self._config.kitti_sequence_to_frames_file
         sequences = read_json(path)
         if not isinstance(sequences, dict) or not all(_is_text_list(frames) for frames in sequences.values()):
             raise DataError(f"{path}: expected an object: sequence name -> list of frame names")
         if not any(sequences.values()):
             raise DataError(f"{path}: no frames")
-        return sequences
+        found = {sequence: list(map(self._images.name, frames)) for sequence, frames in sequences.items()}
+        first: dict[str, str] = {}
+        for sequence, name in ((sequence, name) for sequence, names in found.items() for name in names):
+            if first.setdefault(name, sequence) != sequence:
+                raise DataError(f"{path}: frame {name!r} is in two sequences, {first[name]!r} and {sequence!r}")
+        return found
 
 
 class _Images:
@@ -114,6 +126,11 @@ class _Images:
         """The file of an image."""
         return self._folder / self.names.get(name, f"{name}{self._extension}")
 
+    def name(self, given: str) -> str:
+        """The name of the image that is `given` with the ending or without; itself where there is none."""
+        bare = given[: -len(self._extension)] if self._has_ending(given) else given
+        return bare if given not in self.names and bare in self.names else given
+
     def sorted_names(self) -> list[str]:
         """All names. Raises DataError when there is none."""
         if not self.names:
@@ -121,9 +138,11 @@ class _Images:
             raise DataError(f"{self._folder}: no images *{self._extension}", hint=f"{there}image_extension")
         return sorted(self.names)
 
+    def _has_ending(self, name: str) -> bool:
+        return name.lower().endswith(self._extension.lower())
+
     def _takes(self, path: Path) -> bool:
-        fits = path.name.lower().endswith(self._extension.lower()) and not path.name.startswith(".")
-        if not fits or path.is_dir():
+        if not self._has_ending(path.name) or path.name.startswith(".") or path.is_dir():
             return False
         name = path.name[: -len(self._extension)]
         former = self.names.setdefault(name, path.name)

@@ -135,7 +135,10 @@ def test_data_of_which_images_are_missing(tmp_path: Path) -> None:
     write_frames(tmp_path, 1, {"b": [CAR], "c": [("tree", (0.0, 0.0, 50.0, 50.0))]})
     (tmp_path / "images" / "b.png").unlink()
     report = check(experiment(tmp_path))
-    assert report.errors == [f"training data: {tmp_path}/images/b.png: no such image (1 of 2 are missing)"]
+    assert report.errors == [
+        f"training data: {tmp_path}/images/b.png: no such image (1 of 2 are missing) (an image is "
+        "image_directory_path / frame id . image_extension)"
+    ]
     assert report.warnings == ["training data: not in target_class_mapping, dropped: tree (1)"]
     with pytest.raises(DataError, match="not valid: 1 error, 1 warning"):
         report.raise_for_errors()
