@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Split = Literal["training", "validation"]
 
 _FOLD = re.compile(r"fold-(\d+)-of-")
+_NUMBERS = re.compile(r"-fold-(?=\d+-of-)")
+_TOTAL = re.compile(r"-of-(\d+)")
 # Files that lie beside record files and match a pattern such as `tfrecords/*`: TAO's own are
 # `<output>_warning.json` and `status.json`.
 _NOT_RECORDS = frozenset({".json", ".txt", ".log", ".yaml", ".yml"}) | SUFFIXES
@@ -135,6 +137,9 @@ def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
     if not paths:
         raise DataError(f"no {split} frames: the record files hold none")
     class_ids, notes = _map_classes(records.class_names, config.target_class_mapping, classes, split)
+    notes += [
+        f"{split} data: {note}" for note in _of_two_conversions(path for _, files in selected for path in files)
+    ]
     kept = class_ids >= 0
     frame_of = np.repeat(np.arange(len(paths)), records.counts)[kept]
     weights = np.asarray([source.source_weight or 1.0 for source, _ in selected], np.float32)
@@ -235,6 +240,20 @@ def _missing_folder(place: Path) -> str:
     """The first folder of a pattern that does not exist."""
     parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not parent.exists()]
     return f"there is no folder {parents[-1]}" if parents else ""
+
+
+def _of_two_conversions(files: Iterable[Path]) -> Iterator[str]:
+    """What to say of record files of one name whose numbers of folds or shards differ: their images count twice."""
+    first: dict[str, Path] = {}
+    for path in files:
+        prefix, *totals = _NUMBERS.split(path.name, maxsplit=1)
+        if totals and _totals(first.setdefault(f"{path.parent / prefix}", path)) != _totals(path):
+            yield f"{first[str(path.parent / prefix)]} and {path.name} are of two conversions; remove those of one"
+            return
+
+
+def _totals(path: Path) -> list[str]:
+    return _TOTAL.findall(path.name)
 
 
 def _extension(config: DatasetConfig) -> str:

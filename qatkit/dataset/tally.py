@@ -28,7 +28,7 @@ class Turned:
         array = np.asarray(boxes, np.float32).reshape(-1, 4)
         self.images += 1
         self.boxes += len(array)
-        self.outside += int(reaches_beyond(array, np.array([[width, height]])).sum())
+        self.outside += _count_beyond(array, width, height)
 
     def notes(self) -> Iterator[str]:
         """What to tell of images that are read as they are stored."""
@@ -45,13 +45,15 @@ class Tally:
     """Counts over labelled frames.
 
     flaws: objects that are left out, by what is wrong with their box. crowds: objects that stand for many. scores:
-    label lines with a 16th field. turned: images whose EXIF rotation is ignored. upright: those whose rotation is
-    applied.
+    label lines with a 16th field. objects: that are kept; beyond: those that reach beyond their image. turned: images
+    whose EXIF rotation is ignored, and not their objects but here. upright: images whose rotation is applied.
     """
 
     flaws: Counter[str] = field(default_factory=Counter)
     crowds: int = 0
     scores: int = 0
+    objects: int = 0
+    beyond: int = 0
     turned: Turned = field(default_factory=Turned)
     upright: int = 0
 
@@ -60,10 +62,13 @@ class Tally:
         self.flaws.update(item.label.flaw for item in frame.objects if item.label.flaw)
         self.crowds += sum(item.crowd for item in frame.objects)
         self.scores += sum(item.label.score is not None for item in frame.objects)
-        if frame.orientation != 1 and frame.exif == "apply":
-            self.upright += 1
-        elif frame.orientation != 1:
-            self.turned.add([item.label.box for item in frame.drawable], frame.width, frame.height)
+        boxes = [item.label.box for item in frame.drawable]
+        if frame.orientation != 1 and frame.exif == "ignore":
+            self.turned.add(boxes, frame.width, frame.height)
+            return
+        self.upright += frame.orientation != 1
+        self.objects += len(boxes)
+        self.beyond += _count_beyond(boxes, frame.width, frame.height)
 
     def notes(self) -> Iterator[str]:
         """One line for each thing that was found."""
@@ -73,6 +78,8 @@ class Tally:
             yield f"crowds (iscrowd: 1): {self.crowds}, each kept as one object, as in TAO"
         if self.scores:
             yield f"label lines with a 16th field: {self.scores}, taken for a score, and not used; TAO refuses them"
+        if self.beyond:
+            yield f"objects that reach beyond their image: {self.beyond} of {self.objects} (labels of another size?)"
         yield from self.turned.notes()
         if self.upright:
             yield f"{_images(self.upright)} an EXIF rotation, which is applied: training turns their pixels too"
@@ -83,6 +90,10 @@ def reaches_beyond(boxes: NDArray[np.float32], sizes: NDArray[np.integer]) -> ND
     low, high = boxes[:, :2] < -_ROUNDING, boxes[:, 2:] > sizes + _ROUNDING
     found: NDArray[np.bool_] = low[:, 0] | low[:, 1] | high[:, 0] | high[:, 1]
     return found
+
+
+def _count_beyond(boxes: ArrayLike, width: int, height: int) -> int:
+    return int(reaches_beyond(np.asarray(boxes, np.float32).reshape(-1, 4), np.array([[width, height]])).sum())
 
 
 def _images(count: int) -> str:

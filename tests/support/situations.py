@@ -241,6 +241,7 @@ _OF_LINES: dict[str, str | bytes] = {
     "occlusion 7": CAR.replace("0.00 0", "0.00 7", 1),
     "corners swapped": LINE.format("Car", 20, 20, 4, 4),
     "box of no area, as from fractions": LINE.format("Car", 0.1, 0.1, 0.5, 0.5),
+    "labels of another resolution": LINE.format("Car", 400, 200, 900, 500),
     "a coordinate that is no number": LINE.format("Car", "nan", 4, 20, 20),
     "lines with a score": f"{CAR} 0.9",
     "labels of another format": "0 0.5 0.5 0.2 0.2",
@@ -250,6 +251,7 @@ _OF_LINES: dict[str, str | bytes] = {
 }
 for _name, _line in _OF_LINES.items():
     situation(_name)(second_line(_line))
+situation("labels of another resolution, checked")(second_line(_OF_LINES["labels of another resolution"]))
 
 
 @situation("labels saved by Windows")
@@ -298,6 +300,13 @@ def _pipe() -> None:
     kitti()
     Path("images/b.jpg").unlink()
     os.mkfifo("images/b.jpg")
+
+
+@situation("converted twice, in other shards")
+def _twice() -> None:
+    converted()
+    write("kitti.txt", replaced(KITTI, ("num_shards: 1", "num_shards: 3")))
+    succeed("dataset_convert", "-d", "kitti.txt", "-o", "records/")
 
 
 @situation("a picture was deleted after conversion")
