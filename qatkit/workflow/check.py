@@ -11,8 +11,9 @@ from typing import Any, TypeVar, get_args
 from qatkit.analysis.dataset import ConversionStatistics, SplitStatistics, conversion_statistics, split_statistics
 from qatkit.choices import EXIF, Exif
 from qatkit.console import listed
-from qatkit.dataset.frames import NoRecordsError, Split, missing_error, record_files, sources_of
+from qatkit.dataset.frames import Split, missing_error, sources_of
 from qatkit.dataset.paths import resolve
+from qatkit.dataset.record_files import NoRecordsError, record_files
 from qatkit.dataset.source import Reading
 from qatkit.errors import DataError, SpecError, UsageError
 from qatkit.files import expand

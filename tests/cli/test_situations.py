@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import situations_of_coco, situations_of_models
+from tests.support import situations_of_coco, situations_of_models, situations_of_pictures
 from tests.support.commands import ROOT, Outcome, qatkit
 from tests.support.situations import SITUATIONS
 
 TABLE = ROOT / "tests" / "dataset" / "README.md"
-MODULES = (situations_of_coco, situations_of_models)  # imported, they add theirs
+MODULES = (situations_of_coco, situations_of_models, situations_of_pictures)  # imported, they add theirs
 # What Python, Pillow and numpy say of themselves.
 RAW = re.compile(
     r"Traceback|\[Errno|\w+Error\b|\w+Warning\b|DecompressionBomb|cannot identify|codec can't|NoneType|object has no|"

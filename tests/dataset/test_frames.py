@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qatkit.dataset.frames import FrameTable, load_frames, missing_images, record_files, scan_frames
+from qatkit.dataset.frames import FrameTable, load_frames, missing_images, scan_frames
 from qatkit.dataset.picture_file import PictureFile
+from qatkit.dataset.record_files import record_files
 from qatkit.dataset.records import write_records
 from qatkit.errors import DataError, SpecError
 from qatkit.spec import DatasetConfig, DataSource
