@@ -36,7 +36,7 @@ HEAVY = {
     "tensorflow_model_optimization": {"keras"},
     "tensorrt": {"engine"},
     "pycuda": {"engine"},
-    "google": {"spec"},
+    "google": {"spec", "dataset/example"},
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "generated" not in path.parts)
 
