@@ -28,6 +28,8 @@ EMA_DECAY = 0.999
 FROZEN_FROM = 0.7
 # The share of a teacher in the cost.
 TEACHER_WEIGHT = 0.5
+# How many checkpoints a training keeps.
+KEEP = 2
 # What becomes of pictures that are stored otherwise than they are shown; TAO knows nothing of EXIF.
 EXIF: Exif = "ignore"
 # The largest picture that is read: decoded, it takes 450 MB.

@@ -46,9 +46,17 @@ class EnvironmentProblem(QatkitError):  # noqa: N818 - "EnvironmentError" is Pyt
 
 
 class DivergedError(QatkitError):
-    """Training produced a loss that is not a number."""
+    """Training produced a loss, a weight or a range that is not a number."""
 
     exit_code = 6
+
+
+class StoppedError(QatkitError):
+    """A signal ended the work in order; the exit code is 128 and its number, as shells have it."""
+
+    def __init__(self, number: int, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + number
 
 
 class GateError(QatkitError):

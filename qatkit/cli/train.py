@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qatkit.choices import EMA_DECAY, FROZEN_FROM, TEACHER_WEIGHT, UNREADABLE, WantedPrecision
+from qatkit.choices import EMA_DECAY, FROZEN_FROM, KEEP, TEACHER_WEIGHT, UNREADABLE, WantedPrecision
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 from qatkit.errors import UsageError
@@ -32,6 +32,12 @@ _FRACTION = click.FloatRange(0, 1)
 @options.flag(
     "--extend",
     help="Go on from the checkpoint in RESULTS also if num_epochs is another now; rates are those of the new one.",
+)
+@options.value(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=KEEP,
+    help="How many checkpoints stay in RESULTS; the best model stays as RESULTS/weights/NAME.best.tlt.",
 )
 @options.calibrator("--qat_calibrator", help="QAT: what the ranges start from.")
 @options.value(
@@ -70,7 +76,7 @@ def train(spec: Path, precision: WantedPrecision | None, use_amp: bool, strict: 
     """Train the network that a spec describes.
 
     With `load_graph: true` the network of pretrained_model_file is trained on, with `enable_qat: true` for INT8.
-    A run that was interrupted continues from its last checkpoint.
+    A run that was interrupted continues from its last checkpoint; SIGTERM and SIGINT (Ctrl-C) write one first.
     """
     from qatkit.console import info
     from qatkit.keras.startup import import_tensorflow

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a killed run needs to end with the same weights, in one safetensors file per epoch."""
+"""Checkpoints: everything a killed run needs to end with the same weights, in one safetensors file each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from qatkit.choices import KEEP
 from qatkit.errors import ModelError, UsageError
 from qatkit.files import write_bytes
 
-_PATTERN = re.compile(r"^model\.epoch-(\d+)\.ckpt$")
-_KEPT = 2
+# The second number: steps of the training, where the epoch after those that are done has begun.
+_PATTERN = re.compile(r"^model\.epoch-(\d+)(?:\.step-(\d+))?\.ckpt$")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Progress:
 
     run: identifies the training that the checkpoint belongs to (see `fingerprint`). training: the same whatever the
     number of epochs that were planned, which is `epochs`; "" and 0 in a checkpoint of a version that did not say.
+    epoch: epochs that are done. partial: whether steps of the next one are done too.
     """
 
     run: str
@@ -35,6 +37,12 @@ class Progress:
     epoch: int
     training: str = ""
     epochs: int = 0
+    partial: bool = False
+
+    @property
+    def done(self) -> str:
+        """For the user."""
+        return f"step {self.step}, in epoch {self.epoch + 1}" if self.partial else f"epoch {self.epoch}"
 
 
 def fingerprint(*facts: object) -> str:
@@ -43,21 +51,26 @@ def fingerprint(*facts: object) -> str:
 
 
 def save_checkpoint(
-    directory: Path, progress: Progress, arrays: Mapping[str, NDArray[Any]], extra: Mapping[str, Any] | None = None
+    directory: Path,
+    progress: Progress,
+    arrays: Mapping[str, NDArray[Any]],
+    extra: Mapping[str, Any] | None = None,
+    keep: int = KEEP,
 ) -> Path:
-    """Write `model.epoch-<epoch>.ckpt` in one step and remove all but the newest two."""
-    path = directory / f"model.epoch-{progress.epoch}.ckpt"
+    """Write `model.epoch-<epoch>.ckpt` in one step, within an epoch with its step, and remove all but the newest."""
+    step = f".step-{progress.step}" if progress.partial else ""
+    path = directory / f"model.epoch-{progress.epoch}{step}.ckpt"
     metadata = {"progress": json.dumps(asdict(progress)), "extra": json.dumps(extra or {})}
     # safetensors writes an array's memory as it lies; NumPy makes a vector of a contiguous scalar.
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
     write_bytes(path, save(contiguous, metadata))
-    for old in _all(directory)[:-_KEPT]:
+    for old in _all(directory)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 
 
 def latest(directory: Path) -> Path | None:
-    """The checkpoint of the highest epoch, or None."""
+    """The checkpoint of the most steps, or None."""
     found = _all(directory)
     return found[-1] if found else None
 
@@ -103,8 +116,9 @@ def _check_epochs(path: Path, progress: Progress, epochs: int, extend: bool) -> 
     """Raise UsageError unless a training that was planned for other `epochs` is to go on, and still can."""
     planned = f"{path}: this training was planned for {progress.epochs} epochs, the spec now has {epochs}"
     others = "--restart begins anew here; or another -r, with the old weights as pretrained_model_file"
-    if epochs < progress.epoch:
-        raise UsageError(f"{planned}, and {progress.epoch} are done already", hint=others)
+    if epochs < progress.epoch + progress.partial:
+        done = f"{progress.epoch} and a part" if progress.partial else f"{progress.epoch}"
+        raise UsageError(f"{planned}, and {done} are done already", hint=others)
     if not extend:
         raise UsageError(planned, hint=f"--extend goes on to {epochs}, {others}")
 
@@ -128,5 +142,5 @@ def remove_checkpoints(directory: Path) -> None:
 
 
 def _all(directory: Path) -> list[Path]:
-    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _PATTERN.match(path.name))]
-    return [path for _, path in sorted(found)]
+    matches = [(match, path) for path in directory.iterdir() if (match := _PATTERN.match(path.name))]
+    return [path for _, _, path in sorted((int(match[1]), int(match[2] or 0), path) for match, path in matches)]

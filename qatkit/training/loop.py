@@ -8,19 +8,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from qatkit.choices import KEEP
 from qatkit.console import info, track
-from qatkit.errors import DivergedError, ModelError
+from qatkit.errors import EnvironmentProblem, ModelError, StoppedError
 from qatkit.keras.cost import updated_objective_weights
-from qatkit.keras.step import Stepper, StepResult
+from qatkit.keras.step import Stepper
 from qatkit.status import StatusLog
 from qatkit.training import checkpoint
+from qatkit.training.best import BestModel
 from qatkit.training.checkpoint import Progress
+from qatkit.training.epoch import EpochSums
+from qatkit.training.overflow import diverged, why_the_loss, why_the_network
 from qatkit.training.schedule import Schedule
+from qatkit.training.stopping import Stop, StopAsked
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Plan:
 
     run, training: by what its checkpoints are known again, with and without the number of epochs (`Progress`).
     frozen_from: fraction of the training after which batch-norm statistics and ranges are frozen (1 = never).
+    keep: how many checkpoints stay. classes: names, in the order of the costs.
     """
 
     run: str
@@ -52,6 +59,8 @@ class Plan:
     validation_period: int
     frozen_from: float = 1.0
     training: str = ""
+    keep: int = KEEP
+    classes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -76,8 +85,15 @@ class Trainer:
         validate: Callable[[], Validation],
         *,
         saves: bool = True,
+        finite: Callable[[], bool] = lambda: True,
+        stop: Stop | None = None,
+        best: BestModel | None = None,
     ) -> None:
-        """saves: whether this process writes checkpoints; of several that train together one does."""
+        """saves: whether this process writes checkpoints; of several that train together one does.
+
+        finite: whether the network still holds only numbers. stop: tells when to end early; validate raises StopAsked
+        then. best: keeps the model of the best validation.
+        """
         self.plan = plan
         self.stepper = stepper
         self._schedule = schedule
@@ -85,7 +101,12 @@ class Trainer:
         self._status = status
         self._validate = validate
         self._saves = saves
+        self._finite = finite
+        self._stop = stop or Stop()
+        self._best = best
         self._step = 0
+        self._epoch = EpochSums()
+        self._validation_due = False  # the steps of an epoch are done, what comes after them is not
 
     def resume(self, *, extend: bool = False) -> int:
         """Continue from the newest checkpoint in the results folder; return the number of steps already done.
@@ -104,11 +125,13 @@ class Trainer:
         try:
             self.stepper.restore(arrays)
             self.stepper.network.restore(arrays)
+            if progress.partial:
+                self._epoch.restore(progress.step % plan.steps_per_epoch, arrays)
         except (KeyError, ValueError) as error:
             raise ModelError(f"{path}: made by another version of qatkit", hint="train with --restart") from error
         self._schedule.load_state_dict(extra)
-        self._step = progress.step
-        info(f"Resuming from {path} (epoch {progress.epoch} of {plan.epochs}).")
+        self._step, self._validation_due = progress.step, extra.get("validation_due", False)
+        info(f"Resuming from {path} ({progress.done} of {plan.epochs}).")
         if progress.run != plan.run:
             self._tell_extension(progress)
         return self._step
@@ -134,43 +157,85 @@ class Trainer:
     def fit(self, batches: Iterator[dict[str, tf.Tensor]]) -> Validation | None:
         """Train to the end. `batches` starts at the step after `resume()`. Returns the last validation.
 
-        Raises DivergedError when the cost is no longer a number; the last checkpoint stays.
+        Raises DivergedError when the cost or the network is no longer a number (the last checkpoint stays), and
+        StoppedError with a checkpoint of the last step where `stop` asked for it.
         """
         plan, result = self.plan, None
-        while self._step < plan.steps and not self._schedule.stopped:
-            epoch = self._step // plan.steps_per_epoch + 1
-            self._train_epoch(epoch, batches)
-            if plan.validates(epoch):
-                result = self._report_validation(epoch, self._validate())
+        while self._validation_due or (self._step < plan.steps and not self._schedule.stopped):
+            if not self._validation_due:
+                self._train_epoch(self._step // plan.steps_per_epoch + 1, batches)
+            epoch = self._step // plan.steps_per_epoch
+            if self._validation_due:
+                self._end_if_asked()
+                result = self._validated(epoch)
             if epoch % plan.checkpoint_interval == 0 or epoch == plan.epochs or self._schedule.stopped:
-                self._save(epoch)
+                self._save()
+            self._end_if_asked()
         return result
 
     def _train_epoch(self, epoch: int, batches: Iterator[dict[str, tf.Tensor]]) -> None:
-        plan, started = self.plan, time.monotonic()
-        results: list[StepResult] = []
-        steps = islice(batches, plan.steps_per_epoch)
-        for batch in track(steps, f"Epoch {epoch}/{plan.epochs}", plan.steps_per_epoch):
-            moving = self._step < plan.frozen_from * plan.steps
-            results.append(self.stepper(batch, self._schedule.rate(self._step), moving=moving))
-            if not math.isfinite(results[-1].loss):
-                raise _diverged(f"the loss of step {self._step} (epoch {epoch}) is {results[-1].loss}")
-            self._step += 1
-        self._update_objective_weights(results)
-        self._report_epoch(epoch, results, time.monotonic() - started)
+        """The steps of an epoch that are left of it, and what comes after them but for the validation."""
+        plan, started, first = self.plan, time.monotonic(), self._epoch.steps
+        left = plan.steps_per_epoch - first
+        for batch in track(islice(batches, left), f"Epoch {epoch}/{plan.epochs}", left):
+            self._train_step(epoch, batch)
+            if self._epoch.steps < plan.steps_per_epoch:
+                self._end_if_asked()
+        self._update_objective_weights()
+        self._report_epoch(epoch, (time.monotonic() - started) / left)
+        self._epoch = EpochSums()
+        self._validation_due = plan.validates(epoch)
 
-    def _update_objective_weights(self, results: list[StepResult]) -> None:
+    def _train_step(self, epoch: int, batch: dict[str, tf.Tensor]) -> None:
+        plan, step = self.plan, self._step
+        result = self.stepper(batch, self._schedule.rate(step), moving=step < plan.frozen_from * plan.steps)
+        if not math.isfinite(result.loss):
+            why = why_the_loss(result, plan.classes, self.stepper.network.state())
+            raise diverged(f"the loss of step {step} (epoch {epoch}) is {result.loss}: {why}")
+        if not self._finite():
+            why = why_the_network(self.stepper.network.state())
+            raise diverged(f"after step {step} (epoch {epoch}), whose loss was {result.loss:.6g}, {why}")
+        self._epoch.add(result)
+        self._step += 1
+
+    def _end_if_asked(self) -> None:
+        """End with a checkpoint, of whatever step, where a signal asked for it."""
+        number = self._stop.asked
+        if not number:
+            return
+        word = "interrupted" if number == SIGINT else "terminated"
+        try:
+            path = self._save()
+        except EnvironmentProblem as error:
+            last = checkpoint.latest(self._results) if self._results.is_dir() else None
+            raise StoppedError(number, f"{word}; {error}", hint=f"the last checkpoint is {last}") from error
+        hint = "the same command, without --restart, goes on from there"
+        raise StoppedError(number, f"{word} after step {self._step} of {self.plan.steps}, saved as {path}", hint=hint)
+
+    def _validated(self, epoch: int) -> Validation:
+        try:
+            found = self._validate()
+        except StopAsked:
+            self._end_if_asked()
+            raise
+        result = self._report_validation(epoch, found)
+        if self._best is not None:
+            self._best.offer(epoch, result.map)
+        self._validation_due = False
+        return result
+
+    def _update_objective_weights(self) -> None:
         config = self.stepper.cost_config
         if not config.autoweighting:
             return
-        sums = np.asarray([result.components for result in results]).sum(axis=0)
-        weights = self.stepper.objective_weights
+        weights, sums = self.stepper.objective_weights, self._epoch.components.astype(np.float32)
         weights.assign(updated_objective_weights(config, sums, weights.numpy()))
 
-    def _report_epoch(self, epoch: int, results: list[StepResult], seconds: float) -> None:
-        loss = float(np.mean([result.loss for result in results]))
-        components = np.mean([result.components for result in results], axis=0).sum(axis=0)
-        speed = len(results) * self.plan.images_per_step / seconds
+    def _report_epoch(self, epoch: int, step_seconds: float) -> None:
+        steps = self._epoch.steps
+        loss = float(self._epoch.loss / steps)
+        components = (self._epoch.components / steps).sum(axis=0)
+        speed, seconds = self.plan.images_per_step / step_seconds, step_seconds * steps
         left = seconds * (self.plan.epochs - epoch)
         rate = self._schedule.rate(self._step - 1)  # of the epoch's last step
         info(
@@ -186,7 +251,7 @@ class Trainer:
 
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
         if not math.isfinite(result.cost):
-            raise _diverged(f"the validation cost after epoch {epoch} is {result.cost}")
+            raise diverged(f"the validation cost after epoch {epoch} is {result.cost}")
         self._schedule.observe(result.cost, epoch, self._step)
         listed = ", ".join(
             f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in result.ap.items()
@@ -202,21 +267,22 @@ class Trainer:
     def _running(self, epoch: int, **values: Any) -> None:
         self._status.write("RUNNING", epoch=epoch, max_epoch=self.plan.epochs, **values)
 
-    def _save(self, epoch: int) -> None:
+    def _save(self) -> Path | None:
+        """Write a checkpoint of where the training stands; its path, None where another process writes."""
+        plan = self.plan
+        epoch, steps = divmod(self._step, plan.steps_per_epoch)
         arrays = {**self.stepper.network.state(), **self.stepper.state()}
-        # The last update may have gone wrong after a loss that was still a number.
+        # What the optimizer holds is not looked at after each step.
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if broken:
-            raise _diverged(f"{broken[0]} is not finite after epoch {epoch}")
-        if self._saves:
-            progress = Progress(self.plan.run, self._step, epoch, self.plan.training, self.plan.epochs)
-            checkpoint.save_checkpoint(self._results, progress, arrays, self._schedule.state_dict())
-
-
-def _diverged(what: str) -> DivergedError:
-    return DivergedError(
-        f"training diverged: {what}", hint="lower max_learning_rate; the checkpoint before it was kept"
-    )
+            raise diverged(f"{broken[0].removeprefix('model/')} is not finite after epoch {epoch}")
+        if not self._saves:
+            return None
+        if steps:
+            arrays |= self._epoch.state()
+        progress = Progress(plan.run, self._step, epoch, plan.training, plan.epochs, partial=steps > 0)
+        extra = {**self._schedule.state_dict(), "validation_due": self._validation_due}
+        return checkpoint.save_checkpoint(self._results, progress, arrays, extra, plan.keep)
 
 
 def _clock(seconds: float) -> str:

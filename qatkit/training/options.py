@@ -9,6 +9,7 @@ from qatkit.choices import (
     CALIBRATOR,
     EMA_DECAY,
     FROZEN_FROM,
+    KEEP,
     PLACEMENT,
     TEACHER_WEIGHT,
     UNREADABLE,
@@ -28,6 +29,7 @@ class TrainOptions:
     after which ranges and batch-norm statistics are frozen.
     teacher: a model whose outputs are learned beside the labels, with the share teacher_weight (0..1) of the cost.
     restart: forget the checkpoints in `results`. extend: go on from them also where num_epochs was another.
+    keep: how many checkpoints stay; the model of the best validation does so beside them.
     unreadable: the share (0..1) of the images, to train and to validate on, that may be left out for being damaged.
     verbose: tell what was decided too: the effective spec, the data, the quantization plan.
     """
@@ -40,6 +42,7 @@ class TrainOptions:
     deterministic: bool = False
     restart: bool = False
     extend: bool = False
+    keep: int = KEEP
     calibrator: CalibratorName = CALIBRATOR
     ema_decay: float = EMA_DECAY
     frozen_from: float = FROZEN_FROM

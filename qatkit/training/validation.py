@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,19 @@ Array = NDArray[np.float32]
 class Validator:
     """Call it to validate the network that `stepper` trains, on all of `frames`, once each.
 
-    left_out: where images that cannot be read go.
+    left_out: where images that cannot be read go. check: called between batches, may raise what ends it early.
     """
 
-    def __init__(self, spec: Experiment, stepper: Stepper, frames: FrameTable, left_out: LeftOut) -> None:
+    def __init__(
+        self,
+        spec: Experiment,
+        stepper: Stepper,
+        frames: FrameTable,
+        left_out: LeftOut,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._stepper = stepper
+        self._check = check
         self._settings = EvaluationSettings.from_spec(spec)
         size, preprocessing = spec.training_config.batch_size_per_gpu, spec.augmentation_config.preprocessing
         self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES, left_out=left_out)
@@ -46,6 +54,7 @@ class Validator:
     def _labelled(self) -> Iterator[Batch]:
         """The batches; when the evaluation is done with one and asks for the next, its cost is noted."""
         for batch in self._batches:
+            self._check()
             yield batch
             assert self._outputs is not None  # the evaluation predicts every batch
             cov, bbox = (np.transpose(output, (0, 2, 3, 1)) for output in self._outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
@@ -16,6 +17,7 @@ from qatkit.console import info, warn
 from qatkit.dataset.batches import LeftOut
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
+from qatkit.detectnet.labels import Labels
 from qatkit.files import make_directory, remove_leftovers, write_text
 from qatkit.keras.batches import Stream, data_errors, training_batches
 from qatkit.keras.cost import CostConfig
@@ -25,14 +27,17 @@ from qatkit.keras.step import Stepper, Teacher
 from qatkit.model.file import Model, save_model
 from qatkit.spec import DatasetConfig, Experiment, to_text
 from qatkit.training import checkpoint, precision
+from qatkit.training.best import BestModel
 from qatkit.training.devices import check_same_step, is_chief, only_deterministic
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.locking import locked
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.network import build_network, trained_model
 from qatkit.training.options import TrainOptions
+from qatkit.training.overflow import Watch
 from qatkit.training.schedule import from_spec
 from qatkit.training.start import Identity, frozen_layers, load_teacher, starting_model
+from qatkit.training.stopping import Stop
 from qatkit.training.validation import Validator
 from qatkit.workflow.evaluate import load_split
 
@@ -79,6 +84,7 @@ class _Run:
             self.teacher = load_teacher(spec, options.teacher, options.key, self.start.graph)
             info(f"Learning from {options.teacher} too: {options.teacher_weight:.0%} of the cost.")
         self.identity = Identity(spec, options, len(self.frames), self.strategy.num_replicas_in_sync)
+        self.stop = Stop()
 
     @property
     def batch_size(self) -> int:
@@ -93,26 +99,35 @@ class _Run:
         )
         with self.strategy.scope():
             network = build_network(self.start, spec, options, kind, self._calibration_images())
-            trainer = self._trainer(network, self._plan(kind))
+            plan = self._plan(kind)
+            best = self._best(network, plan)
+            trainer = self._trainer(network, plan, best)
         first_step = 0 if options.restart else trainer.resume(extend=options.extend)
         check_same_step(self.strategy, first_step)
+        if options.restart:
+            best.forget()
         if self.chief:
             if options.restart:
                 checkpoint.remove_checkpoints(options.results)
             write_text(options.results / "experiment_spec.txt", to_text(spec))
         dataset = self.strategy.experimental_distribute_dataset(self._dataset(first_step))
-        result = trainer.fit(iter(dataset))
+        # Of several machines, one that ends after its step would leave the others waiting in theirs.
+        with nullcontext() if os.environ.get("TF_CONFIG") else self.stop.listening():
+            result = trainer.fit(iter(dataset))
         model = trained_model(network, self.start, spec)
         path = options.results / "weights" / f"{options.name}.tlt"
         if self.chief:
-            self._save(path, model, result)
+            self._save(path, model, result, best)
         return path
 
-    def _save(self, path: Path, model: Model, result: Validation | None) -> None:
+    def _save(self, path: Path, model: Model, result: Validation | None, best: BestModel) -> None:
         save_model(path, model, self.options.key or None)
         kpi = {"size": path.stat().st_size / 2**20, "param_count": model.graph.params / 1e6}
         if result is not None:
             kpi["mean average precision"] = round(result.map, 4)
+        if best.best is not None:
+            info(f"{best.best} ({best.path})")
+            kpi |= {"best epoch": best.best.epoch, "best mean average precision": round(best.best.map, 4)}
         if paths := [*self.left_out.paths, *self.left_out_of_validation.paths]:
             warn(f"{len(paths)} images could not be read and were left out, such as {paths[0]}")
             kpi["images left out"] = len(paths)
@@ -148,7 +163,18 @@ class _Run:
             left_out=self.left_out,
         )
 
-    def _trainer(self, network: KerasGraph, plan: Plan) -> Trainer:
+    def _best(self, network: KerasGraph, plan: Plan) -> BestModel:
+        options = self.options
+        return BestModel(
+            options.results / "weights",
+            options.name,
+            plan.training,
+            lambda: trained_model(network, self.start, self.spec),
+            options.key,
+            saves=self.chief,
+        )
+
+    def _trainer(self, network: KerasGraph, plan: Plan, best: BestModel) -> Trainer:
         config, graph = self.spec.training_config, network.graph
         height, width, _ = graph.shape(graph.outputs[0])
         rasterizer = Rasterizer.from_spec(self.spec, Grid.from_spec(self.spec, width, height))
@@ -158,9 +184,22 @@ class _Run:
         if self.teacher is not None:
             teacher = Teacher(to_keras(self.teacher.graph), self.options.teacher_weight)
         stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher)
-        validator = Validator(self.spec, stepper, self.validation_frames, self.left_out_of_validation)
+        validator = Validator(
+            self.spec, stepper, self.validation_frames, self.left_out_of_validation, self.stop.check
+        )
         schedule = from_spec(config.learning_rate, plan.epochs, plan.steps_per_epoch)
-        return Trainer(plan, stepper, schedule, self.options.results, self.log, validator, saves=self.chief)
+        return Trainer(
+            plan,
+            stepper,
+            schedule,
+            self.options.results,
+            self.log,
+            validator,
+            saves=self.chief,
+            finite=Watch(network, self.strategy),
+            stop=self.stop,
+            best=best,
+        )
 
     def _plan(self, kind: precision.Precision) -> Plan:
         config, evaluation = self.spec.training_config, self.spec.evaluation_config
@@ -174,4 +213,6 @@ class _Run:
             first_validation=evaluation.first_validation_epoch,
             validation_period=evaluation.validation_period_during_training,
             frozen_from=self.options.frozen_from if config.enable_qat else 1.0,
+            keep=self.options.keep,
+            classes=Labels.from_spec(self.spec).classes,
         )
