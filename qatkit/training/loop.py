@@ -209,8 +209,9 @@ class Trainer:
         except EnvironmentProblem as error:
             last = checkpoint.latest(self._results) if self._results.is_dir() else None
             raise StoppedError(number, f"{word}; {error}", hint=f"the last checkpoint is {last}") from error
-        hint = "the same command, without --restart, goes on from there"
-        raise StoppedError(number, f"{word} after step {self._step} of {self.plan.steps}, saved as {path}", hint=hint)
+        saved, there = (f", saved as {path}", " from there") if path else ("", "")
+        hint = f"the same command, without --restart, goes on{there}"
+        raise StoppedError(number, f"{word} after step {self._step} of {self.plan.steps}{saved}", hint=hint)
 
     def _validated(self, epoch: int) -> Validation:
         try:

@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from qatkit.detectnet.labels import Labels
-from qatkit.model.file import Model, save_model
-from tests.support.commands import ROOT, replaced, succeed
-from tests.support.networks import Net
-from tests.support.workspace import (
-    CLASSES,
-    EPOCHS,
-    HEIGHT,
-    KEY,
-    QAT_EPOCHS,
-    TRAINING,
-    VALIDATION,
-    WIDTH,
-    Trained,
-    Workspace,
-)
+from tests.support.commands import succeed
+from tests.support.workspace import KEY, Trained, Workspace, make_workspace, small_training
 
 # A shell that runs the tests in the background has them ignore SIGINT, and their subprocesses inherit that; the
 # commands are tested as a user at a terminal runs them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def python(*arguments: object) -> None:
-    subprocess.run([sys.executable, *(str(argument) for argument in arguments)], check=True, cwd=ROOT)
-
-
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Synthetic images with two classes, converted."""
-    root = tmp_path_factory.mktemp("workspace")
-    data = root / "data"
-    sizes = ("--width", WIDTH, "--height", HEIGHT, "--train", TRAINING, "--val", VALIDATION)
-    python("examples/make_synthetic.py", data, *sizes)
-    for path in data.glob("*/labels/*.txt"):
-        lines = path.read_text().splitlines()
-        lines[1::3] = [line.replace("person", "Bag") for line in lines[1::3]]
-        path.write_text("".join(f"{line}\n" for line in lines))
-    schedule = ("--epochs", EPOCHS, "--qat_epochs", QAT_EPOCHS, "--batch_size", 4)
-    python("examples/own_data/make_specs.py", data, root, "--layers", 10, "--classes", *CLASSES, *schedule)
-    outcomes = [
-        succeed(
-            "dataset_convert",
-            "-d",
-            root / "specs" / f"convert_{split}.txt",
-            "-o",
-            root / "tfrecords" / split / "part",
-        )
-        for split in ("train", "val")
-    ]
-    return Workspace(root, tuple(outcomes))
+    return make_workspace(tmp_path_factory.mktemp("workspace"))
 
 
 @pytest.fixture(scope="session")
@@ -87,13 +47,4 @@ def qat(workspace: Workspace, pruned: Path) -> Trained:
 @pytest.fixture(scope="session")
 def small(workspace: Workspace) -> Path:
     """The spec of a quantization-aware training that starts from a few layers; checkpoints every epoch."""
-    net = Net(HEIGHT, WIDTH)
-    stem = net.conv_bn_relu("stem", net.input, 8, stride=4)
-    net.heads(net.add_relu("sum", net.conv_bn("a", stem, 8), stem))
-    model = workspace.root / "small.tlt"
-    save_model(model, Model(net.graph(), Labels(CLASSES)))
-    spec = workspace.spec("small")
-    qat = workspace.spec("qat").read_text()
-    start = str(workspace.root / "retrain" / "weights" / "model.tlt")
-    spec.write_text(replaced(qat, (start, str(model)), (f"num_epochs: {QAT_EPOCHS}", "num_epochs: 5")))
-    return spec
+    return small_training(workspace)

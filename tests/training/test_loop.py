@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from qatkit.errors import DivergedError, ModelError, UsageError
+from qatkit.errors import DivergedError, ModelError, StoppedError, UsageError
 from qatkit.keras.step import StepResult
 from qatkit.status import StatusLog
 from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.schedule import EarlyStopping, SoftStartAnnealing
+from qatkit.training.stopping import Stop
 from tests.support.detector import COST
 
 PLAN = Plan(
@@ -39,7 +41,9 @@ SCHEDULE = SoftStartAnnealing(1e-5, 1e-3, 0.25, 0.75, PLAN.steps)
 class Counter:
     """Stands for a Stepper and its network: the weight is the number of steps taken."""
 
-    def __init__(self, *, nan_loss_at: int = -1, nan_weight_at: int = -1, autoweighting: bool = False) -> None:
+    def __init__(
+        self, *, nan_loss_at: int = -1, nan_weight_at: int = -1, broken_cost: float = 1, autoweighting: bool = False
+    ) -> None:
         self.cost_config = replace(COST, autoweighting=autoweighting)
         self.objective_weights = tf.Variable(COST.initial_weights)
         self.network = self
@@ -49,6 +53,7 @@ class Counter:
         self._weight = np.zeros(1, np.float32)
         self._nan_loss_at = nan_loss_at
         self._nan_weight_at = nan_weight_at
+        self._broken_cost = broken_cost
 
     def __call__(self, batch: int, rate: float, *, moving: bool) -> StepResult:
         step = int(self._weight[0])
@@ -57,7 +62,8 @@ class Counter:
         self.batches.append(batch)
         self._weight = np.float32([math.nan if step == self._nan_weight_at else step + 1])
         loss = math.nan if step == self._nan_loss_at else 0.5
-        return StepResult(loss, np.float32([[1, 3], [2, 2]]) * (step + 1))
+        factor = self._broken_cost if math.isnan(loss) else 1
+        return StepResult(loss, np.float32([[1, 3], [2, 2 * factor]]) * (step + 1))
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {"weight": self._weight, "objective_weights": self.objective_weights.numpy()}
@@ -139,26 +145,146 @@ def test_objective_weights_stay_without_autoweighting(tmp_path: Path) -> None:
     assert_allclose(stepper.objective_weights.numpy(), COST.initial_weights)
 
 
-class Stop(BaseException):
+class Killed(BaseException):
     """What a signal handler raises."""
 
 
 def stopping_after(step: int, first: int = 0) -> Any:
     """Batches from `first` on, until a signal comes before step `step`."""
     yield from range(first, step)
-    raise Stop
+    raise Killed
 
 
 @pytest.mark.parametrize("stop_after", [1, 8, 9, 15, 23])
 def test_a_run_that_was_stopped_goes_on_from_its_last_checkpoint(tmp_path: Path, stop_after: int) -> None:
     first, second = Counter(autoweighting=True), Counter(autoweighting=True)
 
-    with pytest.raises(Stop):
+    with pytest.raises(Killed):
         trainer(tmp_path, first).fit(stopping_after(stop_after))
     fit(trainer(tmp_path, second))
     saved = stop_after // 8 * 8  # a checkpoint every second epoch of four steps
     assert second.batches == list(range(saved, 24))
     assert second.rates == [SCHEDULE.rate(step) for step in range(saved, 24)]
+
+
+class AskedAt(Stop):
+    """A signal that comes while a step runs (the number of steps before it), or a validation (its epoch)."""
+
+    def __init__(self, *, step: int = -1, validation: int = -1) -> None:
+        super().__init__()
+        self._step, self._validation = step, validation
+        self._validated = 0
+
+    def batches(self, first: int) -> Iterator[int]:
+        for number in itertools.count(first):
+            self.asked = self.asked or signal.SIGTERM * (number == self._step)
+            yield number
+
+    def validate(self) -> Validation:
+        self._validated += 1
+        self.asked = self.asked or signal.SIGTERM * (self._validated == self._validation)
+        self.check()
+        return Validation(50.0, {"person": 50.0, "bag": None}, 0.25)
+
+
+def fit_until_asked(results: Path, stop: AskedAt, plan: Plan, **more: Any) -> StoppedError:
+    trained = trainer(results, Counter(autoweighting=True), plan=plan, stop=stop, validate=stop.validate, **more)
+    with pytest.raises(StoppedError) as caught:
+        trained.fit(stop.batches(trained.resume()))  # type: ignore[arg-type]
+    return caught.value
+
+
+EVERY_STEP = [(step, f"model.epoch-{step // 4}{f'.step-{step}' if step % 4 else ''}.ckpt") for step in range(1, 25)]
+
+
+@pytest.mark.parametrize("done, name", EVERY_STEP)
+def test_a_run_that_is_asked_to_stop_goes_on_with_the_next_step(tmp_path: Path, done: int, name: str) -> None:
+    """Whatever step it was: loss, costs of the epoch, validations and rates are those of a run in one piece."""
+    plan = replace(PLAN, checkpoint_interval=10)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    straight, second = Counter(autoweighting=True), Counter(autoweighting=True)
+    fit(trainer(whole, straight, plan=plan))
+    error = fit_until_asked(stopped, AskedAt(step=done - 1), plan)
+    assert (error.exit_code, checkpoints(stopped)) == (143, [name])
+    assert str(error) == (
+        f"terminated after step {done} of 24, saved as {stopped / name} "
+        "(the same command, without --restart, goes on from there)"
+    )
+    fit(trainer(stopped, second, plan=plan))
+    assert second.batches == list(range(done, 24))
+    assert second.rates == straight.rates[done:]
+    for key, array in straight.state().items():
+        assert_array_equal(second.state()[key], array)
+    assert [event["kpi"] for event in events(stopped) if "kpi" in event] == [
+        event["kpi"] for event in events(whole) if "kpi" in event
+    ]
+    assert [event["graphical"] for event in events(stopped) if "graphical" in event] == [
+        event["graphical"] for event in events(whole) if "graphical" in event
+    ]
+
+
+@pytest.mark.parametrize("validation, epoch", [(1, 1), (2, 3), (4, 6)])
+def test_a_validation_that_was_stopped_is_made_again(tmp_path: Path, validation: int, epoch: int) -> None:
+    error = fit_until_asked(tmp_path, AskedAt(validation=validation), PLAN)
+    assert f"after step {4 * epoch} of 24, saved as {tmp_path}/model.epoch-{epoch}.ckpt" in str(error)
+    second, validations = Counter(autoweighting=True), list[int]()
+    assert fit(trainer(tmp_path, second, validations)) is not None
+    assert second.batches == list(range(4 * epoch, 24))
+    assert [number // 4 + epoch for number in validations] == [number for number in (1, 3, 5, 6) if number >= epoch]
+
+
+def test_early_stopping_has_each_validation_once(tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=50, validation_period=1, checkpoint_interval=10)
+    fit_until_asked(tmp_path, AskedAt(validation=2), plan, schedule=early_stopping())
+    fit_until_asked(tmp_path, AskedAt(step=13), plan, schedule=early_stopping())
+    stepper = Counter()
+    fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=plan))
+    assert stepper.batches == [14, 15]  # as in a run in one piece
+
+
+def test_the_signal_is_told_from_the_other(tmp_path: Path) -> None:
+    stop = AskedAt()
+    stop.asked = signal.SIGINT
+    error = fit_until_asked(tmp_path, stop, PLAN)
+    assert (error.exit_code, str(error).partition(" after")[0]) == (130, "interrupted")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_with_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_until_asked(tmp_path, AskedAt(step=2), PLAN)
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    error = fit_until_asked(tmp_path, AskedAt(step=5), PLAN)
+    assert error.exit_code == 143
+    assert str(error) == (
+        f"terminated; {tmp_path}/model.epoch-1.step-6.ckpt: cannot write: No space left on device "
+        f"(the last checkpoint is {tmp_path}/model.epoch-0.step-3.ckpt)"
+    )
+    assert checkpoints(tmp_path) == ["model.epoch-0.step-3.ckpt"]
+
+
+def test_a_run_that_does_not_save_names_no_file(tmp_path: Path) -> None:
+    """One of several that train together."""
+    error = fit_until_asked(tmp_path, AskedAt(step=2), PLAN, saves=False)
+    assert str(error) == "terminated after step 3 of 24 (the same command, without --restart, goes on)"
+    assert checkpoints(tmp_path) == []
+
+
+def test_a_training_that_was_stopped_within_an_epoch_is_extended(tmp_path: Path) -> None:
+    fit_until_asked(tmp_path, AskedAt(step=13), SHORT)
+    stepper = Counter()
+    fit_extended(trainer(tmp_path, stepper, plan=LONG))
+    assert stepper.batches == list(range(14, 36))
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_checkpoints_stay_as_wanted(tmp_path: Path, keep: int) -> None:
+    fit(trainer(tmp_path, Counter(), plan=replace(PLAN, checkpoint_interval=1, keep=keep)))
+    assert checkpoints(tmp_path) == [f"model.epoch-{epoch}.ckpt" for epoch in range(7 - keep, 7)]
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
@@ -189,7 +315,7 @@ def test_a_training_is_extended_with_the_rates_of_the_longer_one(
 ) -> None:
     """Whether it had ended or not."""
     step = done * PLAN.steps_per_epoch
-    with contextlib.suppress(Stop):
+    with contextlib.suppress(Killed):
         trainer(tmp_path, Counter(), plan=SHORT).fit(stopping_after(step))
     capsys.readouterr()
     stepper, long = Counter(), replace(SCHEDULE, steps=36)
@@ -216,7 +342,7 @@ def test_without_being_told_a_training_is_not_extended(tmp_path: Path) -> None:
 def test_an_extension_that_was_stopped_goes_on(tmp_path: Path, stop_after: int) -> None:
     """From its own first checkpoint on without being told; before that as it began."""
     fit(trainer(tmp_path, Counter(), plan=SHORT))
-    with pytest.raises(Stop):
+    with pytest.raises(Killed):
         extension = trainer(tmp_path, Counter(), plan=LONG)
         extension.resume(extend=True)
         extension.fit(stopping_after(stop_after, 24))
@@ -267,6 +393,24 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, step: int, kept:
     assert checkpoints(tmp_path) == [f"model.epoch-{epoch}.ckpt" for epoch in kept]
 
 
+def test_the_part_of_the_loss_is_named(tmp_path: Path) -> None:
+    stepper = Counter(nan_loss_at=5, broken_cost=math.inf)
+    plan = replace(PLAN, classes=("person", "bag"))
+    with pytest.raises(DivergedError, match=r"\(epoch 2\) is nan: the bbox cost of bag is inf \(lower max_learning"):
+        fit(trainer(tmp_path, stepper, plan=plan))
+
+
+def test_a_network_that_holds_no_numbers_stops_the_run_within_the_step(tmp_path: Path) -> None:
+    """Though the loss was one."""
+    stepper = Counter(nan_weight_at=13)
+    watch = {"finite": lambda: bool(np.isfinite(stepper.state()["weight"]).all())}
+    message = r"after step 13 \(epoch 4\), whose loss was 0\.5, weight is not finite"
+    with pytest.raises(DivergedError, match=message):
+        fit(trainer(tmp_path, stepper, **watch))
+    assert len(stepper.batches) == 14
+    assert checkpoints(tmp_path) == ["model.epoch-2.ckpt"]
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     """The loss of an epoch's last step may still be a number when its update is not."""
     with pytest.raises(DivergedError, match="weight is not finite after epoch 4"):
@@ -310,7 +454,7 @@ def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
 def test_early_stopping_is_resumed(tmp_path: Path) -> None:
     plan = replace(PLAN, epochs=50, validation_period=1, checkpoint_interval=1)
 
-    with pytest.raises(Stop):
+    with pytest.raises(Killed):
         trainer(tmp_path, Counter(), schedule=early_stopping(), plan=plan).fit(stopping_after(10))
     stepper = Counter()
     fit(trainer(tmp_path, stepper, schedule=early_stopping(), plan=plan))
