@@ -100,16 +100,29 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
+        raise EnvironmentProblem(f"{path}: cannot write: {reason(error)}") from error
     finally:
-        with suppress(OSError):  # there is none, as where its name is too long
+        with suppress(OSError):  # there is none, a file system that has become read-only, a folder that is gone
             temporary.unlink()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in one step."""
+def reason(error: OSError) -> str:
+    """What the file system said; libraries put pages of their own words there."""
+    return os.strerror(error.errno) if error.errno else "the file system refuses"
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write `data` to `path` in one step. durable: also where the machine loses power right after it."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+        if durable:
+            _to_disk(temporary)
+
+
+def _to_disk(path: Path) -> None:
+    """Before the name is given: a file system may note that first, and the content half a minute later."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qatkit.errors import EnvironmentProblem, QatkitError
-from qatkit.files import make_directory
+from qatkit.files import make_directory, reason
 
 
 class StatusLog:
@@ -41,10 +43,21 @@ class StatusLog:
         if message:
             line["message"] = message
         try:
-            with self._path.open("a") as file:
-                file.write(json.dumps({**line, **values}) + "\n")
+            _append(self._path, json.dumps({**line, **values}) + "\n")
         except OSError as error:
-            raise EnvironmentProblem(f"{self._path}: cannot write: {error.strerror}") from error
+            raise EnvironmentProblem(f"{self._path}: cannot write: {reason(error)}") from error
+
+
+def _append(path: Path, text: str) -> None:
+    """Whole, or not at all: a disk may take the first half of a line."""
+    with path.open("ab", buffering=0) as file:
+        before, data = file.tell(), text.encode()
+        try:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 @contextmanager

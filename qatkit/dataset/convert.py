@@ -173,7 +173,7 @@ class _Writer:
             temporary = written.enter_context(files.replacing(paths[-1]))
             title = f"fold {fold}, shard {shard}"
             frames = read_frames(self._source, number, part, title, self.problems.append)
-            images += write_records(temporary, self._records(frames, fold, objects))
+            images += write_records(temporary, self._records(frames, fold, objects), known_as=paths[-1])
         return FoldReport(fold, tuple(paths), images, objects)
 
     def _records(

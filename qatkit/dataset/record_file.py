@@ -17,6 +17,7 @@ import numpy as np
 
 from qatkit.dataset.crc32c import masked_crc32c
 from qatkit.errors import DataError, EnvironmentProblem
+from qatkit.files import reason
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = np.dtype("<u4")
@@ -45,9 +46,10 @@ def read_record_file(path: Path) -> Iterator[bytes]:
         raise DataError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def write_record_file(path: Path, records: Iterable[bytes]) -> int:
+def write_record_file(path: Path, records: Iterable[bytes], known_as: Path | None = None) -> int:
     """Write `records` to `path`, overwriting it; return how many there were.
 
+    known_as: how an error names the file, where `path` is a temporary one.
     Raises EnvironmentProblem when the file system refuses.
     """
     count, remaining = 0, iter(records)
@@ -60,7 +62,7 @@ def write_record_file(path: Path, records: Iterable[bytes]) -> int:
                     file.write(length + first.tobytes() + record + second.tobytes())
                 count += len(some)
     except OSError as error:
-        raise EnvironmentProblem(f"{path}: cannot write: {error.strerror or error}") from error
+        raise EnvironmentProblem(f"{known_as or path}: cannot write: {reason(error)}") from error
     return count
 
 

@@ -166,14 +166,14 @@ def _text(value: bytes, key: str) -> str:
         raise ValueError(f"{key} is not UTF-8 text") from None
 
 
-def write_records(path: Path, records: Iterable[Mapping[str, Values]]) -> int:
+def write_records(path: Path, records: Iterable[Mapping[str, Values]], *, known_as: Path | None = None) -> int:
     """Write `records` to `path`, overwriting it; return how many there were.
 
     Each record maps TAO's keys to values. The key decides how they are stored (bytes, int64 or float), because an
-    empty list cannot say. Raises EnvironmentProblem when the file system refuses.
+    empty list cannot say. known_as: as in `write_record_file`. Raises EnvironmentProblem when the disk refuses.
     """
     examples = ({key: (_kind(key), _stored(key, values)) for key, values in record.items()} for record in records)
-    return write_record_file(path, map(serialize_example, examples))
+    return write_record_file(path, map(serialize_example, examples), known_as)
 
 
 def _kind(key: str) -> Kind:

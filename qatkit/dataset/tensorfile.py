@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def write_tensorfile(path: Path, batches: Iterable[Images]) -> int:
     Raises EnvironmentProblem when the file system refuses.
     """
     count = 0
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, _new(temporary) as file:
         for batch in batches:
             data = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32)
             file.attrs.setdefault("shape", data.shape)
@@ -80,6 +81,53 @@ def write_tensorfile(path: Path, batches: Iterable[Images]) -> int:
             count += 1
         file.attrs["count"] = count
     return count
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[h5py.File]:
+    """A file to fill; raises OSError where the file system refuses."""
+    with path.open("w+b", buffering=0) as content:
+        disk = _Disk(content)
+        try:
+            with h5py.File(disk, "w") as file:
+                yield file
+        except (OSError, RuntimeError):
+            disk.check()
+            raise
+        disk.check()
+
+
+class _Disk:
+    """A file for HDF5, which never hears of an error: closing what a full disk has cut off, it ends the process."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+        self.read, self.seek, self.tell, self.flush = file.read, file.seek, file.tell, file.flush
+
+    def check(self) -> None:
+        """Raise the first error there was."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: memoryview) -> int:
+        size, left = len(data), memoryview(data)
+        try:
+            while left and self._error is None:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def readinto(self, target: memoryview) -> int:
+        return self._file.readinto(target) or 0
+
+    def truncate(self, size: int) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size
 
 
 @contextmanager

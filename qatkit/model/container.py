@@ -48,7 +48,7 @@ class _Secret:
 
 def write(path: Path, header: dict[str, Any], payload: bytes, key: str | None) -> None:
     """Write `header` and `payload` to `path` in one step; no key or an empty one leaves the payload plain."""
-    files.write_bytes(path, pack(header, payload, key))
+    files.write_bytes(path, pack(header, payload, key), durable=True)
 
 
 def read(path: Path, key: str | None) -> tuple[dict[str, Any], bytes]:

@@ -63,7 +63,7 @@ def save_checkpoint(
     metadata = {"progress": json.dumps(asdict(progress)), "extra": json.dumps(extra or {})}
     # safetensors writes an array's memory as it lies; NumPy makes a vector of a contiguous scalar.
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
-    write_bytes(path, save(contiguous, metadata))
+    write_bytes(path, save(contiguous, metadata), durable=True)
     for old in _all(directory)[:-keep]:
         old.unlink(missing_ok=True)
     return path

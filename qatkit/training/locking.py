@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from qatkit.errors import EnvironmentProblem
 from qatkit.files import check_writable
@@ -36,7 +36,7 @@ class Holder:
         return cls(os.getpid(), socket.gethostname(), _boot(), _began(os.getpid()))
 
     @classmethod
-    def read(cls, file: TextIO) -> Holder | None:
+    def read(cls, file: FileIO) -> Holder | None:
         """The one that wrote itself into a lock; None where nobody did, or nobody is to be made out."""
         file.seek(0)
         try:
@@ -44,11 +44,9 @@ class Holder:
         except (ValueError, TypeError):
             return None
 
-    def write(self, file: TextIO) -> None:
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(asdict(self)) + "\n")
-        file.flush()
+    def write(self, file: FileIO) -> None:
+        file.truncate(0)
+        file.write(json.dumps(asdict(self)).encode() + b"\n")
 
     def may_be_alive(self) -> bool:
         """Nobody can tell of other machines; of this one, a process that began when this one did."""
@@ -69,7 +67,7 @@ def locked(directory: Path) -> Iterator[Path]:
     check_writable(directory)
     path = directory / ".lock"
     try:
-        file = path.open("a+")
+        file = path.open("ab+", buffering=0)
     except OSError as error:
         raise EnvironmentProblem(f"{path}: cannot write: {error.strerror}") from error
     with file:
@@ -83,7 +81,7 @@ def locked(directory: Path) -> Iterator[Path]:
                 file.truncate(0)
 
 
-def _take(file: TextIO, path: Path) -> None:
+def _take(file: FileIO, path: Path) -> None:
     """The kernel's lock, which ends with its process; where the file system has none, the name in the file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -122,7 +122,7 @@ def test_where_a_file_system_knows_no_locks_the_name_counts(
 def test_what_names_nobody(tmp_path: Path, content: str) -> None:
     path = tmp_path / ".lock"
     path.write_text(content)
-    with path.open("a+") as file:
+    with path.open("ab+", buffering=0) as file:
         assert Holder.read(file) is None
 
 
