@@ -135,7 +135,8 @@ def _unforeseen(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror), 5)
     if _out_of_memory(error):
-        return _fail("out of memory (use a smaller batch_size_per_gpu, smaller images, or a pruned model)", 5)
+        advice = "use a smaller batch_size_per_gpu (-b), a smaller output_image_width and _height, or a pruned model"
+        return _fail(f"out of memory ({advice})", 5)
     traceback.print_exception(error)
     found = f"{type(error).__name__}: {error}".splitlines()[0]
     return _fail(f"this is a bug in qatkit {qatkit.__version__}: {found} (please report it with the lines above)", 1)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from qatkit.choices import KEEP
 from qatkit.console import info, track
-from qatkit.errors import EnvironmentProblem, ModelError, StoppedError
+from qatkit.errors import DivergedError, EnvironmentProblem, ModelError, StoppedError
 from qatkit.keras.cost import updated_objective_weights
 from qatkit.keras.step import Stepper
 from qatkit.status import StatusLog
@@ -24,7 +24,7 @@ from qatkit.training import checkpoint
 from qatkit.training.best import BestModel
 from qatkit.training.checkpoint import Progress
 from qatkit.training.epoch import EpochSums
-from qatkit.training.overflow import diverged, why_the_loss, why_the_network
+from qatkit.training.overflow import why_the_loss, why_the_network
 from qatkit.training.schedule import Schedule
 from qatkit.training.stopping import Stop, StopAsked
 
@@ -191,10 +191,10 @@ class Trainer:
         result = self.stepper(batch, self._schedule.rate(step), moving=step < plan.frozen_from * plan.steps)
         if not math.isfinite(result.loss):
             why = why_the_loss(result, plan.classes, self.stepper.network.state())
-            raise diverged(f"the loss of step {step} (epoch {epoch}) is {result.loss}: {why}")
+            raise self._diverged(f"the loss of step {step} (epoch {epoch}) is {result.loss}: {why}")
         if not self._finite():
             why = why_the_network(self.stepper.network.state())
-            raise diverged(f"after step {step} (epoch {epoch}), whose loss was {result.loss:.6g}, {why}")
+            raise self._diverged(f"after step {step} (epoch {epoch}), whose loss was {result.loss:.6g}, {why}")
         self._epoch.add(result)
         self._step += 1
 
@@ -252,7 +252,7 @@ class Trainer:
 
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
         if not math.isfinite(result.cost):
-            raise diverged(f"the validation cost after epoch {epoch} is {result.cost}")
+            raise self._diverged(f"the validation cost after epoch {epoch} is {result.cost}")
         self._schedule.observe(result.cost, epoch, self._step)
         listed = ", ".join(
             f"{name} {'n/a' if value is None else f'{value:.2f}'}" for name, value in result.ap.items()
@@ -276,7 +276,7 @@ class Trainer:
         # What the optimizer holds is not looked at after each step.
         broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
         if broken:
-            raise diverged(f"{broken[0].removeprefix('model/')} is not finite after epoch {epoch}")
+            raise self._diverged(f"{broken[0].removeprefix('model/')} is not finite after epoch {epoch}")
         if not self._saves:
             return None
         if steps:
@@ -284,6 +284,11 @@ class Trainer:
         progress = Progress(plan.run, self._step, epoch, plan.training, plan.epochs, partial=steps > 0)
         extra = {**self._schedule.state_dict(), "validation_due": self._validation_due}
         return checkpoint.save_checkpoint(self._results, progress, arrays, extra, plan.keep)
+
+    def _diverged(self, what: str) -> DivergedError:
+        last = checkpoint.latest(self._results) if self._results.is_dir() else None
+        kept = f"; {last} is from before" if last else ""
+        return DivergedError(f"training diverged: {what}", hint=f"lower max_learning_rate{kept}")
 
 
 def _clock(seconds: float) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qatkit.errors import DivergedError
 from qatkit.keras.cost import OBJECTIVES
 from qatkit.keras.fake_quant import QuantizedKerasGraph
 from qatkit.keras.network import KerasGraph
@@ -17,12 +16,6 @@ from qatkit.keras.step import StepResult
 
 _TRAINED = ("kernel", "bias", "gamma", "beta")
 _NAMED = 3
-
-
-def diverged(what: str) -> DivergedError:
-    return DivergedError(
-        f"training diverged: {what}", hint="lower max_learning_rate; the checkpoint before it was kept"
-    )
 
 
 class Watch:

@@ -32,6 +32,7 @@ from qatkit.training.devices import check_same_step, is_chief, only_deterministi
 from qatkit.training.devices import strategy as make_strategy
 from qatkit.training.locking import locked
 from qatkit.training.loop import Plan, Trainer, Validation
+from qatkit.training.memory import memory_errors
 from qatkit.training.network import build_network, trained_model
 from qatkit.training.options import TrainOptions
 from qatkit.training.overflow import Watch
@@ -51,6 +52,7 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
     with (
         locked(options.results) if chief else nullcontext(make_directory(options.results)) as results,
         status.run("train", results if chief else None) as log,
+        memory_errors(spec),
         data_errors(),
     ):
         if chief:
