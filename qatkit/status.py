@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,8 +51,8 @@ def _append(path: Path, text: str) -> None:
     with path.open("ab", buffering=0) as file:
         before, data = file.tell(), text.encode()
         try:
-            if file.write(data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while data:
+                data = data[file.write(data) :]
         except OSError:
             file.truncate(before)
             raise

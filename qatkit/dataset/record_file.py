@@ -57,8 +57,8 @@ def write_record_file(path: Path, records: Iterable[bytes], known_as: Path | Non
         with path.open("wb") as file:
             while some := list(islice(remaining, _RECORDS)):
                 lengths = [_LENGTH.pack(len(record)) for record in some]
-                guards = (masked_crc32c(parts).astype(_CHECKSUM) for parts in (lengths, some))
-                for length, first, record, second in zip(lengths, next(guards), some, next(guards)):
+                guards = [masked_crc32c(parts).astype(_CHECKSUM) for parts in (lengths, some)]
+                for length, record, first, second in zip(lengths, some, *guards):
                     file.write(length + first.tobytes() + record + second.tobytes())
                 count += len(some)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ def test_training(small: Path, tmp_path: Path) -> None:
     first, *_, last = events(tmp_path / "results")
     assert (first["status"], first["message"]) == ("STARTED", "train started.")
     assert (last["status"], last["message"]) == ("SUCCESS", "train finished.")
-    assert last["kpi"].keys() == {"size", "param_count", "mean average precision"}
+    best = {"best epoch", "best mean average precision"}
+    assert last["kpi"].keys() == {"size", "param_count", "mean average precision", *best}
+    assert last["kpi"]["best epoch"] == 1
+    assert re.search(r"^best: epoch 1, mAP \d+\.\d\d \(.*results/weights/model\.best\.tlt\)$", out, re.MULTILINE)
     assert "Objects in" not in succeed("train", "-e", spec, "-r", tmp_path / "results").out
 
 
