@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -17,6 +18,9 @@ T = TypeVar("T")
 # Plain lines for a pipe or a log file: at most one in this many seconds.
 _PLAIN_SECONDS = 10.0
 _PIPE_WIDTH = 10_000
+# A bar that leaves room for facts, and how often they are asked for.
+_NARROW = 12
+_BAR_SECONDS = 0.5
 # Names, and kinds with their counts, in a line that is to stay one.
 _NAMES = 3
 _KINDS = 6
@@ -60,20 +64,37 @@ def warn(message: str) -> None:
     console(stderr=True).print(f"warning: {message}", markup=False, style="yellow")
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` are done (on standard error)."""
+def track(items: Iterable[T], description: str, total: int, facts: Callable[[], str] | None = None) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done (on standard error).
+
+    facts: what else to tell, in place of the time that is left; asked for when it is shown, not for every item.
+    """
     out = console(stderr=True)
     if out.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=out, transient=True) as bar:
-            yield from bar.track(items, total=total, description=description)
+        yield from _bar(out, items, description, total, facts)
         return
     last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last >= _PLAIN_SECONDS:
             last = time.monotonic()
-            out.print(f"{description}: {done} of {total}", markup=False)
+            more = f", {facts()}" if facts else ""
+            out.print(f"{description}: {done} of {total}{more}", markup=False)
+
+
+def _bar(
+    out: Console, items: Iterable[T], description: str, total: int, facts: Callable[[], str] | None
+) -> Iterator[T]:
+    last = TextColumn("{task.fields[facts]}", markup=False) if facts else TimeRemainingColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(_NARROW if facts else 40), MofNCompleteColumn(), last)
+    with Progress(*columns, console=out, transient=True) as bar:
+        task, shown = bar.add_task(description, total=total, facts=""), -math.inf
+        for item in items:
+            yield item
+            bar.advance(task)
+            if facts and time.monotonic() - shown >= _BAR_SECONDS:
+                shown = time.monotonic()
+                bar.update(task, facts=facts())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:

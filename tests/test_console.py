@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from qatkit import console
 from qatkit.console import info, info_names, table, track, warn
@@ -62,6 +65,27 @@ def test_long_work_reports_in_plain_lines(
     assert list(track("abcd", "Epoch 1/9", 4)) == list("abcd")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "Epoch 1/9: 2 of 4\n")
+
+
+def test_facts_are_told_with_the_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 4.0, 11.0, 11.0, 12.0, 13.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    asked: list[int] = []
+    facts = lambda: asked.append(1) or "[bold] 3 images/s"  # noqa: E731 - no markup in what is told
+    assert list(track("abcd", "Epoch 1/9", 4, facts)) == list("abcd")
+    assert capsys.readouterr().err == "Epoch 1/9: 2 of 4, [bold] 3 images/s\n"
+    assert len(asked) == 1
+
+
+def test_facts_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=120)
+    monkeypatch.setattr(console, "console", lambda stderr: terminal)
+    assert list(track("ab", "Epoch 1/9", 2, lambda: "[3] images/s")) == ["a", "b"]
+    assert "Epoch 1/9" in shown.getvalue() and "[3] images/s" in shown.getvalue()
+    assert list(track("", "Nothing", 0, lambda: "never")) == []
 
 
 def test_nothing_is_read_ahead() -> None:

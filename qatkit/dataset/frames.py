@@ -95,19 +95,20 @@ class FrameTable:
 
     def class_counts(self) -> dict[str, int]:
         """How many objects each class has."""
-        counts = np.bincount(self.class_ids, minlength=len(self.classes))
+        counts = np.bincount(self.class_ids[self.class_ids >= 0], minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist()))
 
 
-def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> FrameTable:
+def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split, apart: Sequence[str] = ()) -> FrameTable:
     """Read the records of one split and map their class names to `classes`, once.
 
     Frames keep the order of sources, of file names, and of records in a file. Objects whose class is not a key of
-    `target_class_mapping` are dropped with one warning.
+    `target_class_mapping` are dropped with one warning. Objects that records call one of `apart` have ids of their
+    own, behind those of `classes`, whether they are mapped or not (`detectnet.told_apart`).
     Raises SpecError when the spec names no data; DataError when files or images are missing or damaged, when the
     split is empty or has no object of any class, or when a class maps to one that is not in `classes`.
     """
-    frames, notes = scan_frames(config, classes, split)
+    frames, notes = scan_frames(config, classes, split, apart)
     missing = missing_images(frames)
     if missing:
         raise missing_error(missing, len(frames))
@@ -116,13 +117,15 @@ def load_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> 
     return frames
 
 
-def scan_frames(config: DatasetConfig, classes: Sequence[str], split: Split) -> tuple[FrameTable, list[str]]:
+def scan_frames(
+    config: DatasetConfig, classes: Sequence[str], split: Split, apart: Sequence[str] = ()
+) -> tuple[FrameTable, list[str]]:
     """As `load_frames`, but no image is looked for, and the warnings are returned."""
     selected = _select(config, split)
     records, sources, paths = _read(selected, _extension(config))
     if not paths:
         raise DataError(f"no {split} frames: the record files hold none")
-    class_ids, notes = _map_classes(records.class_names, config.target_class_mapping, classes, split)
+    class_ids, notes = _map_classes(records.class_names, config.target_class_mapping, classes, split, apart)
     notes += [f"{split} data: {note}" for note in of_two_conversions(path for _, files in selected for path in files)]
     kept = class_ids >= 0
     frame_of = np.repeat(np.arange(len(paths)), records.counts)[kept]
@@ -215,12 +218,16 @@ def _other_endings(path: Path) -> str:
 
 
 def _map_classes(
-    names: Sequence[str], mapping: Mapping[str, str], classes: Sequence[str], split: Split
+    names: Sequence[str], mapping: Mapping[str, str], classes: Sequence[str], split: Split, apart: Sequence[str]
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """The class id [M] of each object, -1 for those that are dropped; and what their user should know."""
+    """The class id [M] of each object, -1 for those that are dropped; and what their user should know.
+
+    Those of `apart` get the ids behind the classes'.
+    """
     counts = Counter(names)
     ids = {name: _class_id(name, mapping[name], classes) for name in counts if name in mapping}
-    dropped = {name: counts[name] for name in sorted(counts) if name not in ids and name != "dontcare"}
+    known = {*ids, *apart, "dontcare"}
+    dropped = {name: counts[name] for name in sorted(counts) if name not in known}
     class_ids = np.asarray([ids.get(name, -1) for name in names], np.int32)
     if not (class_ids >= 0).any():
         raise DataError(
@@ -235,6 +242,9 @@ def _map_classes(
     absent = [name for number, name in enumerate(classes) if not (class_ids == number).any()]
     if absent:
         notes.append(f"{split} data: no objects of class {', '.join(absent)}")
+    if apart:
+        ids |= {name: len(classes) + number for number, name in enumerate(apart)}
+        class_ids = np.asarray([ids.get(name, -1) for name in names], np.int32)
     return class_ids, notes
 
 

@@ -59,12 +59,15 @@ def component_costs(
     bbox: tf.Tensor,
     targets: Targets,
     frame_weight: tf.Tensor,
+    mask: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mean cost [C, 2] (cov, bbox) of each class over the batch and the grid, without objective weights.
 
-    frame_weight: [B], multiplies every term of a frame.
+    frame_weight: [B], multiplies every term of a frame. mask: [B, h, w, C, 2], multiplies the terms of cells too.
     """
-    weight = frame_weight[:, None, None, None]
+    weight = box_weight = frame_weight[:, None, None, None]
+    if mask is not None:
+        weight, box_weight = weight * mask[..., 0], tf.repeat(weight * mask[..., 1], 4, axis=-1)
     foreground = tf.constant(config.foreground_weights)
     cell_weight = tf.where(targets.cov > 0.5, foreground, 1.0 - foreground)
     # (1 + epsilon) - cov, in this order: where cov is exactly 1, float32 gives TAO's cost and gradient only so.
@@ -72,7 +75,7 @@ def component_costs(
     cross_entropy = -(targets.cov * tf.math.log(cov + _EPSILON) + (1.0 - targets.cov) * log_background)
     cov_cost = tf.reduce_mean(weight * cell_weight * cross_entropy, axis=[0, 1, 2])
     per_box = tf.abs(bbox - targets.bbox) * tf.repeat(targets.cov_norm, 4, axis=-1)
-    per_class = tf.reshape(tf.reduce_mean(weight * per_box, axis=[0, 1, 2]), [-1, 4])
+    per_class = tf.reshape(tf.reduce_mean(box_weight * per_box, axis=[0, 1, 2]), [-1, 4])
     return tf.stack([cov_cost, tf.reduce_mean(per_class, axis=1)], axis=1)
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from qatkit.graph.nodes import Conv2D
 from qatkit.keras.cost import CostConfig, component_costs, task_cost
+from qatkit.keras.cost_scaling import CostScaling
+from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.network import KerasGraph
 from qatkit.keras.rasterizer import Rasterizer, Targets
 from qatkit.spec import RegularizerConfig, TrainingConfig
@@ -59,14 +61,19 @@ class Stepper:
         strategy: tf.distribute.Strategy,
         frozen: Collection[str] = (),
         teacher: Teacher | None = None,
+        mask: LossMask | None = None,
     ) -> None:
-        """frozen: names of nodes whose weights stay as they are. teacher: a network whose outputs are learned too."""
+        """frozen: names of nodes whose weights stay as they are. teacher: a network whose outputs are learned too.
+
+        mask: where the cost counts less; the class ids of batches are its label ids.
+        """
         self.network = network
         self.objective_weights = tf.Variable(cost.initial_weights, trainable=False)
         self.cost_config = cost
         self._rasterizer = rasterizer
         self._strategy = strategy
         self._teacher = teacher
+        self._mask = mask
         self._trained = [
             variable
             for name, variable in network.variables.items()
@@ -79,6 +86,7 @@ class Stepper:
             for name in node.weight_names()
         ]
         self._regularizer = config.regularizer
+        self.scaling = CostScaling.from_spec(config.cost_scaling)
         adam = config.optimizer.adam
         self.optimizer = tf_keras.optimizers.Adam(
             learning_rate=0.0, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon, jit_compile=False
@@ -102,26 +110,39 @@ class Stepper:
         return float(self._task_cost(batch, cov, bbox))
 
     def _cost_of(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
-        return self._weighted(self._components(batch, cov, bbox, self._labelled(batch)))
+        labelled = self._labelled(batch)
+        return self._weighted(self._components(batch, cov, bbox, labelled, self._masked(batch, labelled)))
 
     def _weighted(self, components: tf.Tensor) -> tf.Tensor:
         return task_cost(self.cost_config, components, self.objective_weights)
 
     def _labelled(self, batch: dict[str, tf.Tensor]) -> Targets:
-        return self._rasterizer.batch_targets(batch["boxes"], batch["class_ids"])
+        ids = batch["class_ids"]
+        return self._rasterizer.batch_targets(
+            batch["boxes"], ids if self._mask is None else self._mask.class_ids(ids)
+        )
+
+    def _masked(self, batch: dict[str, tf.Tensor], labelled: Targets) -> tf.Tensor | None:
+        return None if self._mask is None else self._mask(batch["boxes"], batch["class_ids"], labelled.cov)
 
     def _components(
-        self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor, targets: Targets
+        self,
+        batch: dict[str, tf.Tensor],
+        cov: tf.Tensor,
+        bbox: tf.Tensor,
+        targets: Targets,
+        mask: tf.Tensor | None,
     ) -> tf.Tensor:
-        return component_costs(self.cost_config, cov, bbox, targets, batch["weight"])
+        return component_costs(self.cost_config, cov, bbox, targets, batch["weight"], mask)
 
     def _taught(self, batch: dict[str, tf.Tensor], cov: tf.Tensor, bbox: tf.Tensor) -> tf.Tensor:
         """The mean costs [C, 2]; with a teacher, those of the labels mixed with those of its outputs as targets."""
         labelled = self._labelled(batch)
-        components = self._components(batch, cov, bbox, labelled)
+        mask = self._masked(batch, labelled)
+        components = self._components(batch, cov, bbox, labelled, mask)
         if self._teacher is None:
             return components
-        imitation = self._components(batch, cov, bbox, self._teacher.targets(batch["image"], labelled))
+        imitation = self._components(batch, cov, bbox, self._teacher.targets(batch["image"], labelled), mask)
         return (1 - self._teacher.weight) * components + self._teacher.weight * imitation
 
     def _distributed(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -134,7 +155,10 @@ class Stepper:
             bbox, cov = self.network.model(batch["image"], training=moving)
             components = self._taught(batch, cov, bbox)
             loss = self._weighted(components) + self._regularization()
-        gradients = tape.gradient(loss, self._trained)
+            scaled = loss if self.scaling is None else self.scaling.scaled(loss)
+        gradients = tape.gradient(scaled, self._trained)
+        if self.scaling is not None:
+            gradients = self.scaling.unscaled(gradients)
         # The gradients of all replicas are averaged, as TAO does; Keras itself would add them up.
         replicas = self._strategy.num_replicas_in_sync
         pairs = [(g / replicas, v) for g, v in zip(gradients, self._trained) if g is not None]
@@ -151,10 +175,13 @@ class Stepper:
     def state(self) -> dict[str, NDArray[Any]]:
         """Optimizer and objective weights, for a checkpoint."""
         slots = {f"optimizer/{index:04d}": v.numpy() for index, v in enumerate(self.optimizer.variables)}
-        return {**slots, "objective_weights": self.objective_weights.numpy()}
+        scaling = {} if self.scaling is None else self.scaling.state()
+        return {**slots, **scaling, "objective_weights": self.objective_weights.numpy()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Continue from `state()`."""
         for index, variable in enumerate(self.optimizer.variables):
             variable.assign(arrays[f"optimizer/{index:04d}"])
         self.objective_weights.assign(arrays["objective_weights"])
+        if self.scaling is not None:
+            self.scaling.restore(arrays)

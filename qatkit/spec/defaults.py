@@ -9,6 +9,7 @@ from qatkit.spec.messages import (
     DatasetExportConfig,
     Experiment,
     Inference,
+    WandBConfig,
 )
 
 # TAO has no default here: unset, its auto-weighting gives every objective a weight of 0 after the first epoch.
@@ -41,6 +42,11 @@ def resolve_experiment(experiment: Experiment) -> None:
     cost = experiment.cost_function_config
     if cost.enable_autoweighting:
         cost.max_objective_weight = cost.max_objective_weight or MAX_OBJECTIVE_WEIGHT
+
+
+def wandb_is_on(config: WandBConfig) -> bool:
+    """Whether a block that is there asks for something: as in TAO, unless it says otherwise."""
+    return config.mode != WandBConfig.DISABLED and (config.enabled or not config.HasField("enabled"))
 
 
 def _dataset(experiment: Experiment) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from qatkit.spec.backbones import ARCHITECTURES, DEFAULT_ARCH, DEFAULT_DEPTH, STRIDE
+from qatkit.spec.defaults import wandb_is_on
 from qatkit.spec.messages import (
     AugmentationConfig,
     BboxHandlerConfig,
@@ -22,20 +23,19 @@ from qatkit.spec.messages import (
     ModelConfig,
     RegularizerConfig,
     TrainingConfig,
+    VisualizerConfig,
 )
 from qatkit.spec.names import stored_name
 from qatkit.spec.walk import joined, type_name, walk
 
 # Parsed, and used by nothing. A field that a package begins to use leaves this table.
 UNUSED: dict[str, tuple[str, ...]] = {
-    "Experiment": ("dataset_export_config", "loss_mask_label_filter"),
+    "Experiment": ("dataset_export_config",),
     "AugmentationConfig.Preprocessing": ("output_image_min", "output_image_max"),
     "PostProcessingConfig.TargetClassConfig": ("confidence_config",),
     "ClusteringConfig": ("neighborhood_size",),
     "ModelConfig": ("freeze_pretrained_layers", "allow_loaded_model_modification", "dropout_rate", "activation"),
     "EvaluationConfig": ("early_stopping_patience_steps",),
-    "TrainingConfig": ("visualizer",),
-    "CostScalingConfig": ("enabled",),
     "DatasetExportConfig": ("image_directory_path", "target_class_mapping"),
     "KITTIConfig": ("point_clouds_dir", "calibrations_dir"),
     "InferencerConfig": ("input_nodes", "output_nodes", "gpu_index"),
@@ -50,12 +50,16 @@ UNUSED: dict[str, tuple[str, ...]] = {
     ),
     "BboxHandlerConfig": ("wandb_config",),
 }
+_REASONS = {
+    "early_stopping_patience_steps": "nor by TAO; patience_steps of early_stopping_annealing_schedule ends a training"
+}
 _ONE_RESNET_PROJECTS_ALWAYS = 10  # its blocks are the first of their stages
 # `arch`, which TAO demands, is compared with what the file holds (`training.start`).
 _BUILT = ("num_layers", "use_pooling", "use_batch_norm", "all_projections")
 # TAO demands the block; this is what its samples have in it, and NVIDIA's models.
 _CUSTOMARY_SCALING = {"initial_exponent": 20.0, "increment": 0.005, "decrement": 1.0}
 _DBSCAN_ONLY = ("dbscan_eps", "dbscan_min_samples", "dbscan_confidence_threshold", "minimum_bounding_box_height")
+_SIDES = ("crop_left", "crop_right", "crop_top", "crop_bottom")
 _NMS_ONLY = ("nms_iou_threshold", "nms_confidence_threshold")
 
 
@@ -81,6 +85,8 @@ def of_experiment(experiment: Experiment) -> Iterator[Idle]:
     yield from _model(experiment.model_config)
     yield from _cost(experiment.cost_function_config)
     yield from _training(experiment.training_config)
+    yield from _loss_mask(experiment)
+    yield from _visualizer(experiment.training_config.visualizer)
     yield from _entries_of_no_class(experiment)
 
 
@@ -116,7 +122,8 @@ def _set(message: Message, path: str, names: Iterable[str], reason: str) -> Iter
 
 def _never(root: Message) -> Iterator[Idle]:
     for path, message in walk(root, skip=frozenset({"dataset_export_config"})):
-        yield from _set(message, path, UNUSED.get(type_name(message), ()), "")
+        for name in UNUSED.get(type_name(message), ()):
+            yield from _set(message, path, (name,), _REASONS.get(name, ""))
 
 
 def _data(config: DatasetConfig) -> Iterator[Idle]:
@@ -189,8 +196,9 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
     elif not regularizer.weight:
         yield Idle(f"{path}.regularizer.type", "its weight is 0")
     scaling = config.cost_scaling
-    wanted = (name for name, value in _CUSTOMARY_SCALING.items() if getattr(scaling, name) != value)
-    yield from _set(scaling, f"{path}.cost_scaling", wanted, "bfloat16 needs none")
+    if not scaling.enabled:
+        wanted = (name for name, value in _CUSTOMARY_SCALING.items() if getattr(scaling, name) != value)
+        yield from _set(scaling, f"{path}.cost_scaling", wanted, "without enabled")
     rates = config.learning_rate
     soft, early = rates.soft_start_annealing_schedule, rates.early_stopping_annealing_schedule
     path = f"{path}.learning_rate"
@@ -202,6 +210,40 @@ def _training(config: TrainingConfig) -> Iterator[Idle]:
         yield from _set(early, f"{path}.early_stopping_annealing_schedule", ("min_learning_rate",), reason)
 
 
+def _visualizer(config: VisualizerConfig) -> Iterator[Idle]:
+    path, wandb = "training_config.visualizer", config.wandb_config
+    tracked = config.HasField("clearml_config") or (config.HasField("wandb_config") and wandb_is_on(wandb))
+    if not config.enabled:
+        names = ("num_images", "infrequent_logging_frequency", "target_class_config")
+        yield from _set(config, path, names if tracked else (*names, "scalar_logging_frequency"), "without enabled")
+    elif not config.num_images:
+        yield from _set(config, path, ("target_class_config",), "without num_images")
+    if not wandb_is_on(wandb):
+        others = [field.name for field in wandb.DESCRIPTOR.fields if field.name not in ("enabled", "mode")]
+        yield from _set(wandb, f"{path}.wandb_config", others, "it is switched off")
+
+
+def _loss_mask(experiment: Experiment) -> Iterator[Idle]:
+    path, config = "loss_mask_label_filter", experiment.loss_mask_label_filter
+    if not config.objective_label_filter_configs:
+        yield from _set(config, path, ("mask_multiplier", "preserve_ground_truth"), "without filters")
+        return
+    if config.mask_multiplier == 1:
+        yield Idle(path, "mask_multiplier is 1")
+        return
+    known = {target.name for target in experiment.cost_function_config.target_classes}
+    for number, item in enumerate(config.objective_label_filter_configs):
+        inner = f"{path}.objective_label_filter_configs[{number}].label_filter"
+        crop, sources = item.label_filter.bbox_crop_label_filter, item.label_filter.source_class_label_filter
+        if not all(getattr(crop, side) for side in _SIDES):
+            reason = "every box is selected unless all four sides are set"
+            yield from _set(crop, f"{inner}.bbox_crop_label_filter", _SIDES, reason)
+        for name in sources.source_class_names:
+            if stored_name(name) != name and name not in known:
+                place = f'{inner}.source_class_label_filter.source_class_names["{name}"]'
+                yield Idle(place, f"records have {stored_name(name)}")
+
+
 def _entries_of_no_class(experiment: Experiment) -> Iterator[Idle]:
     known = {target.name for target in experiment.cost_function_config.target_classes}
     for path, message, name in (
@@ -209,6 +251,7 @@ def _entries_of_no_class(experiment: Experiment) -> Iterator[Idle]:
         ("evaluation_config", experiment.evaluation_config, "minimum_detection_ground_truth_overlap"),
         ("evaluation_config", experiment.evaluation_config, "evaluation_box_config"),
         ("bbox_rasterizer_config", experiment.bbox_rasterizer_config, "target_class_config"),
+        ("training_config.visualizer", experiment.training_config.visualizer, "target_class_config"),
     ):
         for key in sorted(set(getattr(message, name)) - known) if known else ():
             yield Idle(f'{path}.{name}["{key}"]', "no class of cost_function_config")

@@ -27,6 +27,8 @@ from qatkit.training.epoch import EpochSums
 from qatkit.training.overflow import why_the_loss, why_the_network
 from qatkit.training.schedule import Schedule
 from qatkit.training.stopping import Stop, StopAsked
+from qatkit.training.watch.meter import Meter, clock, waits_for
+from qatkit.training.watch.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class Trainer:
         self._finite = finite
         self._stop = stop or Stop()
         self._best = best
+        self._watch: Watch | None = None
+        self._meter = Meter(plan.images_per_step)
+        self._facts = ""
         self._step = 0
         self._epoch = EpochSums()
         self._validation_due = False  # the steps of an epoch are done, what comes after them is not
@@ -154,13 +159,15 @@ class Trainer:
             f"the result is not that of a training planned for {plan.epochs} from the start."
         )
 
-    def fit(self, batches: Iterator[dict[str, tf.Tensor]]) -> Validation | None:
+    def fit(self, batches: Iterator[dict[str, tf.Tensor]], watch: Watch | None = None) -> Validation | None:
         """Train to the end. `batches` starts at the step after `resume()`. Returns the last validation.
 
+        watch: is shown what happens.
         Raises DivergedError when the cost or the network is no longer a number (the last checkpoint stays), and
         StoppedError with a checkpoint of the last step where `stop` asked for it.
         """
         plan, result = self.plan, None
+        self._watch = watch
         while self._validation_due or (self._step < plan.steps and not self._schedule.stopped):
             if not self._validation_due:
                 self._train_epoch(self._step // plan.steps_per_epoch + 1, batches)
@@ -177,7 +184,8 @@ class Trainer:
         """The steps of an epoch that are left of it, and what comes after them but for the validation."""
         plan, started, first = self.plan, time.monotonic(), self._epoch.steps
         left = plan.steps_per_epoch - first
-        for batch in track(islice(batches, left), f"Epoch {epoch}/{plan.epochs}", left):
+        steps = self._meter.epoch(islice(batches, left))
+        for batch in track(steps, f"Epoch {epoch}/{plan.epochs}", left, lambda: self._facts):
             self._train_step(epoch, batch)
             if self._epoch.steps < plan.steps_per_epoch:
                 self._end_if_asked()
@@ -188,7 +196,8 @@ class Trainer:
 
     def _train_step(self, epoch: int, batch: dict[str, tf.Tensor]) -> None:
         plan, step = self.plan, self._step
-        result = self.stepper(batch, self._schedule.rate(step), moving=step < plan.frozen_from * plan.steps)
+        rate = self._schedule.rate(step)
+        result = self.stepper(batch, rate, moving=step < plan.frozen_from * plan.steps)
         if not math.isfinite(result.loss):
             why = why_the_loss(result, plan.classes, self.stepper.network.state())
             raise self._diverged(f"the loss of step {step} (epoch {epoch}) is {result.loss}: {why}")
@@ -197,6 +206,11 @@ class Trainer:
             raise self._diverged(f"after step {step} (epoch {epoch}), whose loss was {result.loss:.6g}, {why}")
         self._epoch.add(result)
         self._step += 1
+        cov, bbox = result.components.sum(axis=0)
+        speed = self._meter.facts(plan.steps - self._step)
+        self._facts = f"loss {result.loss:.4g} (cov {cov:.4g}, bbox {bbox:.4g})" + (f", {speed}" if speed else "")
+        if self._watch is not None:
+            self._watch.stepped(self._step, plan.steps_per_epoch, result, rate)
 
     def _end_if_asked(self) -> None:
         """End with a checkpoint, of whatever step, where a signal asked for it."""
@@ -241,14 +255,20 @@ class Trainer:
         rate = self._schedule.rate(self._step - 1)  # of the epoch's last step
         info(
             f"Epoch {epoch}/{self.plan.epochs}: loss {loss:.6f} (cov {components[0]:.6f}, bbox {components[1]:.6f}), "
-            f"learning rate {rate:.3g}, {speed:.1f} images/s, ETA {_clock(left)}"
+            f"learning rate {rate:.3g}, {speed:.1f} images/s, {waits_for(self._meter.input_share)}, ETA {clock(left)}"
         )
         self._running(
             epoch,
-            time_per_epoch=_clock(seconds),
-            eta=_clock(left),
+            time_per_epoch=clock(seconds),
+            eta=clock(left),
             graphical={"loss": loss, "learning_rate": f"{rate:.6g}"},
+            loss_parts={"cov": float(components[0]), "bbox": float(components[1])},
+            images_per_second=round(speed, 2),
+            waiting_for_input=round(self._meter.input_share, 4),
         )
+        if self._watch is not None:
+            share = self._meter.input_share
+            self._watch.epoch_ended(epoch, self.plan.epochs, self._step, speed, share)
 
     def _report_validation(self, epoch: int, result: Validation) -> Validation:
         if not math.isfinite(result.cost):
@@ -263,6 +283,8 @@ class Trainer:
             kpi={"validation cost": round(result.cost, 8), "mean average precision": round(result.map, 4)},
             categorical={"average_precision": dict(result.ap)},
         )
+        if self._watch is not None:
+            self._watch.validated(self._step, result)
         return result
 
     def _running(self, epoch: int, **values: Any) -> None:
@@ -289,7 +311,3 @@ class Trainer:
         last = checkpoint.latest(self._results) if self._results.is_dir() else None
         kept = f"; {last} is from before" if last else ""
         return DivergedError(f"training diverged: {what}", hint=f"lower max_learning_rate{kept}")
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

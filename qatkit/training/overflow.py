@@ -18,7 +18,7 @@ _TRAINED = ("kernel", "bias", "gamma", "beta")
 _NAMED = 3
 
 
-class Watch:
+class FiniteNetwork:
     """Call it: whether all weights, batch-norm statistics and ranges of a network are numbers, on every device.
 
     A loss can stay a number where they are not: batch norm divides by an infinite variance and gives 0, and fake

@@ -19,6 +19,7 @@ from qatkit.model.open import open_for_spec
 from qatkit.model.pretrained import load_backbone
 from qatkit.spec import Experiment, to_text
 from qatkit.spec.backbones import ARCHITECTURES
+from qatkit.spec.defaults import resolve_experiment
 from qatkit.training import checkpoint
 from qatkit.training.options import TrainOptions
 from qatkit.training.precision import Precision
@@ -118,14 +119,21 @@ class Identity:
 
     def fingerprint(self, precision: Precision) -> str:
         """A checkpoint is continued only by a run that would have written it."""
-        return self._fingerprint(self.spec, precision)
+        return self._fingerprint(self._decisive(), precision)
 
     def of_any_length(self, precision: Precision) -> str:
         """The same for every number of epochs: what --extend goes by."""
-        spec = Experiment()
-        spec.CopyFrom(self.spec)
+        spec = self._decisive()
         spec.training_config.ClearField("num_epochs")
         return self._fingerprint(spec, precision)
+
+    def _decisive(self) -> Experiment:
+        """The spec without what no weight depends on: who watches may change from one run to the next."""
+        spec = Experiment()
+        spec.CopyFrom(self.spec)
+        spec.training_config.ClearField("visualizer")
+        resolve_experiment(spec)
+        return spec
 
     def _fingerprint(self, spec: Experiment, precision: Precision) -> str:
         options, start = self.options, spec.model_config.pretrained_model_file

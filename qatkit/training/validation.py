@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qatkit.dataset.batches import CACHE_BYTES, Batch, EvaluationBatches, LeftOut
 from qatkit.dataset.frames import FrameTable
+from qatkit.detectnet.told_apart import ToldApart
 from qatkit.engine.keras import predictor
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
 from qatkit.keras.step import Stepper
@@ -21,7 +22,8 @@ Array = NDArray[np.float32]
 class Validator:
     """Call it to validate the network that `stepper` trains, on all of `frames`, once each.
 
-    left_out: where images that cannot be read go. check: called between batches, may raise what ends it early.
+    frames: with label ids (`ToldApart`), as `stepper` wants them. left_out: where images that cannot be read go.
+    check: called between batches, may raise what ends it early.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Validator:
     ) -> None:
         self._stepper = stepper
         self._check = check
+        self._class_of = ToldApart.from_spec(spec).table
         self._settings = EvaluationSettings.from_spec(spec)
         size, preprocessing = spec.training_config.batch_size_per_gpu, spec.augmentation_config.preprocessing
         self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES, left_out=left_out)
@@ -55,7 +58,7 @@ class Validator:
         """The batches; when the evaluation is done with one and asks for the next, its cost is noted."""
         for batch in self._batches:
             self._check()
-            yield batch
+            yield {**batch, "class_ids": self._class_of[batch["class_ids"]]}
             assert self._outputs is not None  # the evaluation predicts every batch
             cov, bbox = (np.transpose(output, (0, 2, 3, 1)) for output in self._outputs)
             self._costs.append((self._stepper.cost(batch, cov, bbox), len(cov)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,9 +80,9 @@ def evaluate_model(
     return found
 
 
-def load_split(spec: Experiment, *, training_set: bool = False) -> FrameTable:
-    """The validation frames of `spec`, or its training frames."""
-    return load_frames(spec.dataset_config, class_names(spec), "training" if training_set else "validation")
+def load_split(spec: Experiment, *, training_set: bool = False, apart: Sequence[str] = ()) -> FrameTable:
+    """The validation frames of `spec`, or its training frames. apart: as of `load_frames`."""
+    return load_frames(spec.dataset_config, class_names(spec), "training" if training_set else "validation", apart)
 
 
 def evaluate_engine(

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from qatkit import status
 from qatkit.console import info, warn
 from qatkit.dataset.batches import LeftOut
+from qatkit.dataset.frames import FrameTable
 from qatkit.detectnet.fit import size
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import Labels
+from qatkit.detectnet.told_apart import ToldApart
 from qatkit.files import make_directory, remove_leftovers, write_text
 from qatkit.keras.batches import Stream, data_errors, training_batches
 from qatkit.keras.cost import CostConfig
+from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import Rasterizer
 from qatkit.keras.step import Stepper, Teacher
@@ -35,12 +39,13 @@ from qatkit.training.loop import Plan, Trainer, Validation
 from qatkit.training.memory import memory_errors
 from qatkit.training.network import build_network, trained_model
 from qatkit.training.options import TrainOptions
-from qatkit.training.overflow import Watch
+from qatkit.training.overflow import FiniteNetwork
 from qatkit.training.schedule import from_spec
 from qatkit.training.start import Identity, frozen_layers, load_teacher, starting_model
 from qatkit.training.stopping import Stop
 from qatkit.training.validation import Validator
 from qatkit.workflow.evaluate import load_split
+from qatkit.workflow.watching import NO_SECRETS, Secrets, make_watch, without_secrets
 
 # Training images that the ranges of a QAT run start from.
 _CALIBRATION_BATCHES = 8
@@ -60,7 +65,8 @@ def train(spec: Experiment, options: TrainOptions) -> Path:
                 remove_leftovers(folder)
         if options.deterministic:
             only_deterministic()
-        return _Run(options, spec, log, chief).run()
+        public, secrets = without_secrets(spec)
+        return _Run(options, public, log, chief, secrets).run()
 
 
 class _Run:
@@ -70,13 +76,22 @@ class _Run:
     them), in a results folder that they share; the chief alone writes there.
     """
 
-    def __init__(self, options: TrainOptions, spec: Experiment, log: status.StatusLog, chief: bool) -> None:
+    def __init__(
+        self,
+        options: TrainOptions,
+        spec: Experiment,
+        log: status.StatusLog,
+        chief: bool,
+        secrets: Secrets = NO_SECRETS,
+    ) -> None:
         self.options = options
+        self.secrets = secrets
         self.spec = spec
         self.log = log
         self.chief = chief
-        self.frames = load_split(spec, training_set=True)
-        self.validation_frames = load_split(spec)
+        apart = ToldApart.from_spec(spec).sources
+        self.frames = load_split(spec, training_set=True, apart=apart)
+        self.validation_frames = load_split(spec, apart=apart)
         self.left_out = LeftOut(len(self.frames), options.unreadable)
         self.left_out_of_validation = LeftOut(len(self.validation_frames), options.unreadable)
         self.strategy = make_strategy(options.gpus)
@@ -113,9 +128,12 @@ class _Run:
                 checkpoint.remove_checkpoints(options.results)
             write_text(options.results / "experiment_spec.txt", to_text(spec))
         dataset = self.strategy.experimental_distribute_dataset(self._dataset(first_step))
+        frames = self._learned(self.validation_frames)
+        watching = make_watch(spec, options.results, trainer.stepper, frames, self.secrets, chief=self.chief)
         # Of several machines, one that ends after its step would leave the others waiting in theirs.
-        with nullcontext() if os.environ.get("TF_CONFIG") else self.stop.listening():
-            result = trainer.fit(iter(dataset))
+        listening = nullcontext() if os.environ.get("TF_CONFIG") else self.stop.listening()
+        with watching as watch, listening:
+            result = trainer.fit(iter(dataset), watch)
         model = trained_model(network, self.start, spec)
         path = options.results / "weights" / f"{options.name}.tlt"
         if self.chief:
@@ -145,9 +163,14 @@ class _Run:
         )
         if self.options.verbose:
             for split, frames in (("training", self.frames), ("validation", self.validation_frames)):
-                counts = ", ".join(f"{name} {count}" for name, count in frames.class_counts().items())
+                found = self._learned(frames).class_counts()
+                counts = ", ".join(f"{name} {count}" for name, count in found.items())
                 info(f"Objects in the {split} data: {counts}")
             info(f"Effective values (what is not listed is 0, false or empty):\n{to_text(self.spec)}")
+
+    def _learned(self, frames: FrameTable) -> FrameTable:
+        """`frames` with class ids in place of label ids."""
+        return replace(frames, class_ids=ToldApart.from_spec(self.spec).table[frames.class_ids])
 
     def _calibration_images(self) -> Iterator[NDArray[np.float32]]:
         for batch in islice(self._dataset(0), _CALIBRATION_BATCHES):
@@ -179,13 +202,15 @@ class _Run:
     def _trainer(self, network: KerasGraph, plan: Plan, best: BestModel) -> Trainer:
         config, graph = self.spec.training_config, network.graph
         height, width, _ = graph.shape(graph.outputs[0])
-        rasterizer = Rasterizer.from_spec(self.spec, Grid.from_spec(self.spec, width, height))
+        grid = Grid.from_spec(self.spec, width, height)
+        rasterizer = Rasterizer.from_spec(self.spec, grid)
         cost = CostConfig.from_spec(self.spec.cost_function_config)
         frozen = frozen_layers(self.spec, graph)
         teacher = None
         if self.teacher is not None:
             teacher = Teacher(to_keras(self.teacher.graph), self.options.teacher_weight)
-        stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher)
+        mask = LossMask.from_spec(self.spec, grid)
+        stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher, mask)
         validator = Validator(
             self.spec, stepper, self.validation_frames, self.left_out_of_validation, self.stop.check
         )
@@ -198,7 +223,7 @@ class _Run:
             self.log,
             validator,
             saves=self.chief,
-            finite=Watch(network, self.strategy),
+            finite=FiniteNetwork(network, self.strategy),
             stop=self.stop,
             best=best,
         )

@@ -289,6 +289,17 @@ def test_a_scan_looks_for_no_images_and_returns_its_warnings(folder: Path, capsy
     assert capsys.readouterr().err == ""
 
 
+def test_objects_of_source_classes_that_are_told_apart(folder: Path) -> None:
+    """Those of the mapping keep their warnings; what is not mapped is kept, with an id behind the classes'."""
+    plain, _ = scan_frames(_config(folder), CLASSES, "training")
+    frames, notes = scan_frames(_config(folder), CLASSES, "training", ("tree", "nothing"))
+    assert notes == ["training data: no objects of class dog"]
+    ids = frames.class_ids.tolist()
+    assert ids.count(len(CLASSES)) == 1 and len(CLASSES) + 1 not in ids
+    assert [number for number in ids if number < len(CLASSES)] == plain.class_ids.tolist()
+    assert frames.class_counts() == plain.class_counts()
+
+
 @pytest.fixture
 def table() -> FrameTable:
     """Five frames; the first has one object, the last two."""

@@ -192,6 +192,9 @@ def test_two_devices_do_what_one_does(tmp_path: Path) -> None:
     for name in (name for name in found if name.startswith("saved/")):
         assert_array_equal(found[name.replace("saved/", "restored/")], found[name], err_msg=name)
     assert found["qat_moved"].all()
+    # A gradient that is not finite on one device is one on all: no update, one step down.
+    assert (found["bad/gradients"] == np.zeros((2, 2))).all()
+    assert found["bad/exponent"] == 2
 
 
 def test_no_object_at_all() -> None:

@@ -16,10 +16,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+from qatkit.keras.cost_scaling import CostScaling  # noqa: E402
 from qatkit.keras.fake_quant import to_fake_quantized  # noqa: E402
 from qatkit.keras.network import to_keras  # noqa: E402
 from qatkit.keras.step import Stepper  # noqa: E402
 from qatkit.quantization.placement import place  # noqa: E402
+from qatkit.spec import CostScalingConfig  # noqa: E402
 from tests.support.detector import EPSILON, PLAIN_DESCENT, batch, detector, stepper, training_config  # noqa: E402
 
 SIZE = 4
@@ -60,6 +62,19 @@ def quantized() -> tuple[Stepper, Mapping[str, np.ndarray]]:
     return step, {**network.state(), **step.state()}
 
 
+def bad_step() -> dict[str, np.ndarray]:
+    """One device alone has a gradient that is not finite."""
+    with TWO.scope():
+        scaling = CostScaling(CostScalingConfig(enabled=True, initial_exponent=4, increment=1, decrement=2))
+
+    def gradients() -> tf.Tensor:
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        return tf.concat(scaling.unscaled([tf.where(first, [np.inf], [1.0]), tf.constant([1.0])]), axis=0)
+
+    found = TWO.run(tf.function(gradients))
+    return {"gradients": np.array(TWO.experimental_local_results(found)), "exponent": scaling.exponent.numpy()}
+
+
 def main(output: str) -> None:
     one, two = plain(tf.distribute.get_strategy()), plain(TWO)
     before = detector(frozen=True).weights
@@ -76,6 +91,7 @@ def main(output: str) -> None:
         output,
         replicas=TWO.num_replicas_in_sync,
         changed=changed,
+        **{f"bad/{name}": array for name, array in bad_step().items()},
         qat_moved=np.array([(saved[name] != start[name]).any() for name in start if name != "objective_weights"]),
         **{f"one/{name}": array for name, array in one.items()},
         **{f"two/{name}": array for name, array in two.items()},

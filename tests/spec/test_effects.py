@@ -43,6 +43,15 @@ MODEL, DATA, COST, TRAINING = "model_config", "dataset_config", "cost_function_c
 ADAM, REGULARIZER = f"{TRAINING}.optimizer.adam", f"{TRAINING}.regularizer"
 EVALUATION, SCALING = "evaluation_config", f"{TRAINING}.cost_scaling"
 NMS = f"{CLUSTERING}.clustering_algorithm = NMS"
+OVERFLOWING = f"{SCALING} = {{initial_exponent: 200 increment: 1 decrement: 180}}"
+VISUALIZER = f"{TRAINING}.visualizer"
+SHOWN = (
+    f"{VISUALIZER} = {{enabled: true num_images: 2 "
+    'target_class_config {key: "car" value {coverage_threshold: 0.2}}}'
+)
+MASK = "loss_mask_label_filter"
+FILTER = f"{MASK}.objective_label_filter_configs[0].label_filter"
+CROP, WINDOW = f"{FILTER}.bbox_crop_label_filter", "crop_left: 1 crop_right: 62 crop_top: 1 crop_bottom: 46"
 AUTOWEIGHTED = (f"{COST}.enable_autoweighting = true", f"{COST}.max_objective_weight = 0.9999")
 ONE_OF_THEM = f"{TARGET}.objectives[1]"
 EARLY_STOPPING = (
@@ -73,6 +82,12 @@ HANDLER = "bbox_handler_config"
 CAR = f'{HANDLER}.classwise_bbox_handler_config["car"]'
 CAR_CLUSTERING = f"{CAR}.clustering_config"
 CAR_NMS = f"{CAR_CLUSTERING}.clustering_algorithm = NMS"
+
+
+def filtered(label_filter: str) -> tuple[str, ...]:
+    """A loss mask with one filter."""
+    return (f"{MASK} = {{objective_label_filter_configs {{label_filter {{{label_filter}}}}}}}",)
+
 
 # What is observed, the edit, and the edits that come before it.
 Row = tuple[str, ...]
@@ -193,6 +208,74 @@ USED: tuple[Row, ...] = (
     ("weights", f"{ADAM}.epsilon = 1"),
     ("weights", f"{ADAM}.beta1 = 0.1"),
     ("weights", f"{ADAM}.beta2 = 0.1"),
+    ("watched", f"{VISUALIZER}.enabled = true"),
+    *(
+        ("watched", f"{VISUALIZER}.{edit}", SHOWN)
+        for edit in (
+            "num_images = 1",
+            "scalar_logging_frequency = 5",
+            "infrequent_logging_frequency = 2",
+            'target_class_config["car"].coverage_threshold = 0.99',
+        )
+    ),
+    ("watched", f"{VISUALIZER}.scalar_logging_frequency = 5", f"{VISUALIZER} = {{clearml_config {{}}}}"),
+    *(
+        ("watched", f"{VISUALIZER}.wandb_config.{edit}", f"{VISUALIZER} = {{wandb_config {{}}}}")
+        for edit in (
+            "enabled = false",
+            'key = "secret"',
+            'project = "detector"',
+            'entity = "team"',
+            "reinit = true",
+            'name = "first"',
+            'tags = ["a", "b"]',
+            'wandb_dir = "elsewhere"',
+            'notes = "on the way"',
+            "mode = OFFLINE",
+            "mode = DISABLED",
+        )
+    ),
+    *(
+        ("watched", f"{VISUALIZER}.clearml_config.{edit}", f"{VISUALIZER} = {{clearml_config {{}}}}")
+        for edit in (
+            'project = "detector"',
+            'task = "first"',
+            'tags = ["a", "b"]',
+            "reuse_last_task_id = true",
+            "continue_last_task = true",
+            "deferred_init = true",
+        )
+    ),
+    ("weights", f"{SCALING}.enabled = true", OVERFLOWING),
+    ("weights", f"{SCALING}.initial_exponent = 4", OVERFLOWING, f"{SCALING}.enabled = true"),
+    ("weights", f"{SCALING}.decrement = 1", OVERFLOWING, f"{SCALING}.enabled = true"),
+    (
+        "weights",
+        f"{SCALING}.increment = 200",
+        f"{SCALING} = {{enabled: true initial_exponent: 4 increment: 1 decrement: 1}}",
+    ),
+    *(
+        ("mask", f"{MASK}.{edit}", *filtered("bbox_dimensions_label_filter {min_width: 1}"))
+        for edit in (
+            "mask_multiplier = 0.5",
+            "preserve_ground_truth = true",
+            'objective_label_filter_configs[0].target_class_names = "car"',
+            'objective_label_filter_configs[0].objective_names = "cov"',
+        )
+    ),
+    *(
+        ("mask", f"{FILTER}.bbox_dimensions_label_filter.{name} = 15", *filtered("bbox_dimensions_label_filter {}"))
+        for name in ("min_width", "min_height", "max_width", "max_height")
+    ),
+    *(
+        ("mask", f"{CROP}.{name} = {value}", *filtered(f"bbox_crop_label_filter {{{WINDOW}}}"))
+        for name, value in (("crop_left", 30), ("crop_right", 4), ("crop_top", 20), ("crop_bottom", 2))
+    ),
+    (
+        "mask",
+        f'{FILTER}.source_class_label_filter.source_class_names = "dontcare"',
+        *filtered('source_class_label_filter {source_class_names: "car"}'),
+    ),
     *(
         ("targets", f"{RASTERIZER}.{name} = {value}")
         for name, value in {
@@ -316,7 +399,45 @@ IDLE: tuple[Row, ...] = (
     ("weights", "with NO_REG", f"{REGULARIZER}.weight = 0.1"),
     ("weights", "its weight is 0", f"{REGULARIZER}.type = L1"),
     *(
-        ("weights", "bfloat16 needs none", f"{SCALING}.{name} = 3", f"{SCALING} = {{}}")
+        ("watched", "without enabled", f"{VISUALIZER}.{edit}", f"{VISUALIZER} = {{{others}}}")
+        for others in ("", "clearml_config {}")
+        for edit in (
+            "num_images = 1",
+            "infrequent_logging_frequency = 2",
+            'target_class_config = {key: "car" value {coverage_threshold: 0.5}}',
+        )
+    ),
+    ("watched", "without enabled", f"{VISUALIZER}.scalar_logging_frequency = 5", f"{VISUALIZER} = {{}}"),
+    (
+        "watched",
+        "without num_images",
+        f'{VISUALIZER}.target_class_config = {{key: "car" value {{coverage_threshold: 0.5}}}}',
+        f"{VISUALIZER} = {{enabled: true}}",
+    ),
+    (
+        "watched",
+        'target_class_config["van"]',
+        f'{VISUALIZER}.target_class_config = {{key: "van" value {{coverage_threshold: 0.5}}}}',
+        SHOWN,
+    ),
+    *(
+        ("watched", "it is switched off", f'{VISUALIZER}.wandb_config.name = "first"', f"{VISUALIZER} = {{{off}}}")
+        for off in ("wandb_config {enabled: false}", "wandb_config {mode: DISABLED}")
+    ),
+    ("mask", "without filters", f"{MASK}.mask_multiplier = 0.5"),
+    ("mask", "without filters", f"{MASK}.preserve_ground_truth = true"),
+    *(
+        ("mask", "unless all four sides are set", f"{CROP}.{name} = 20", *filtered("bbox_crop_label_filter {}"))
+        for name in ("crop_left", "crop_right", "crop_top", "crop_bottom")
+    ),
+    (
+        "mask",
+        "records have dontcare",
+        f'{FILTER}.source_class_label_filter.source_class_names = ["van", "DontCare"]',
+        *filtered('source_class_label_filter {source_class_names: "van"}'),
+    ),
+    *(
+        ("weights", "without enabled", f"{SCALING}.{name} = 3", f"{SCALING} = {{}}")
         for name in ("initial_exponent", "increment", "decrement")
     ),
     ("rates", "with annealing 1", f"{SOFT_START}.min_learning_rate = 2e-5", *CONSTANT),
@@ -510,6 +631,9 @@ class Observer:
         if what in ("inferred", "refused"):
             with pytest.MonkeyPatch.context() as patch:
                 return seen.of(seen.inferred, given, self.root, folder, patch)
+        if what == "watched":
+            with pytest.MonkeyPatch.context() as patch:
+                return seen.of(seen.watched, spec, folder, patch)
         return seen.of(getattr(seen, what), spec)
 
 

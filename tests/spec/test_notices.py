@@ -41,7 +41,10 @@ def test_table_names_real_fields(kind: str) -> None:
                 "evaluation_config.early_stopping_patience_steps = 3",
                 "dataset_export_config = {image_directory_path: ''}",
             ),
-            ["read but not used: dataset_export_config, evaluation_config.early_stopping_patience_steps"],
+            [
+                "read but not used: dataset_export_config; evaluation_config.early_stopping_patience_steps (nor by "
+                "TAO; patience_steps of early_stopping_annealing_schedule ends a training)"
+            ],
         ),
         (
             ('dataset_config.image_extension = ".jpg"',),

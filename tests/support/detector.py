@@ -9,6 +9,7 @@ from qatkit.detectnet.grid import Grid
 from qatkit.graph.graph import Graph
 from qatkit.graph.nodes import BatchNorm
 from qatkit.keras.cost import CostConfig
+from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.rasterizer import CoverageShape, Rasterizer
 from qatkit.keras.step import Stepper, Teacher
@@ -66,6 +67,7 @@ def stepper(
     strategy: tf.distribute.Strategy | None = None,
     frozen: tuple[str, ...] = (),
     teacher: Teacher | None = None,
+    mask: LossMask | None = None,
 ) -> Stepper:
     """A stepper for a detector of the shape of `detector()`."""
     grid = Grid(WIDTH, HEIGHT, WIDTH // 4, HEIGHT // 4)
@@ -79,4 +81,5 @@ def stepper(
         strategy or tf.distribute.get_strategy(),
         frozen,
         teacher,
+        mask,
     )

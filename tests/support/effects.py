@@ -22,6 +22,7 @@ from qatkit.detectnet.fit import input_shape
 from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import Labels
 from qatkit.detectnet.postprocess import detect, evaluation_params
+from qatkit.detectnet.told_apart import ToldApart
 from qatkit.engine.base import ModelInfo
 from qatkit.errors import QatkitError
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
@@ -29,7 +30,9 @@ from qatkit.graph.build import build
 from qatkit.graph.graph import Graph
 from qatkit.keras import augmentation
 from qatkit.keras.cost import CostConfig, component_costs, task_cost, updated_objective_weights
+from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.rasterizer import Rasterizer, Targets
+from qatkit.keras.step import StepResult
 from qatkit.model.file import Model, save_model
 from qatkit.quantization.placement import place
 from qatkit.spec import DatasetExportConfig, Experiment, class_names, to_text
@@ -38,14 +41,17 @@ from qatkit.training.options import TrainOptions
 from qatkit.training.precision import of_training
 from qatkit.training.schedule import from_spec
 from qatkit.training.start import frozen_layers, starting_model
-from qatkit.workflow import inference
+from qatkit.training.watch import trackers
+from qatkit.workflow import inference, watching
 from qatkit.workflow.train import _Run
 from tests.support.backbones import config as model_config
 from tests.support.datasets import SIZE, write_frames
 from tests.support.detector import batch as detector_batch
 from tests.support.detector import detector, stepper
+from tests.support.event_files import read_events
 from tests.support.frames import LINE, kitti_folder, noise, write_image
 from tests.support.networks import tiny_network
+from tests.support.services import install
 
 CELL = 4  # pixels of the invented outputs' grid
 
@@ -185,6 +191,45 @@ def targets(spec: Experiment) -> Any:
     rasterizer = Rasterizer.from_spec(spec, Grid.from_spec(spec, 64 // CELL, 48 // CELL))
     boxes = tf.constant([[[4, 4, 30, 24], [20, 10, 60, 40], [8, 8, 11, 10]]], tf.float32)
     return rasterizer.batch_targets(boxes, tf.constant([[0, 0, 0]]))
+
+
+def mask(spec: Experiment) -> Any:
+    """What multiplies the cost of cells with a car, a bus, a van and what is not learned in them."""
+    grid, apart = Grid.from_spec(spec, 64 // CELL, 48 // CELL), ToldApart.from_spec(spec)
+    found, mapping = LossMask.from_spec(spec, grid), spec.dataset_config.target_class_mapping
+    if found is None:
+        return None
+    names = ("car", "bus", "van", "dontcare")
+    of_class = [apart.classes.index(mapping[name]) if name in mapping else -1 for name in names]
+    own = [
+        len(apart.classes) + apart.sources.index(name) if name in apart.sources else class_id
+        for name, class_id in zip(names, of_class)
+    ]
+    boxes = tf.constant([[[0, 0, 20, 8], [8, 20, 16, 40], [40, 4, 60, 20], [36, 30, 60, 44]]], tf.float32)
+    cov = np.zeros((1, grid.grid_height, grid.grid_width, len(apart.classes)), np.float32)
+    cov[:, 1:4, 1:3] = cov[:, 8:9, 10:12] = 0.5
+    return found(boxes, tf.constant([own], tf.int32), tf.constant(cov))
+
+
+def watched(spec: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is shown of two epochs of twenty steps: event files, and the calls of the services' packages."""
+    calls = install(monkeypatch, "wandb", "clearml")
+    monkeypatch.setattr(trackers.time, "strftime", lambda _: "now")
+    monkeypatch.setattr(watching, "predictor", lambda _: lambda images: [one[: len(images)] for one in _outputs()])
+    step = stepper(detector(), spec.training_config)
+    frames = scan_frames(spec.dataset_config, class_names(spec), "validation")[0]
+    public, secrets = watching.without_secrets(spec)
+    with watching.make_watch(public, folder, step, frames, secrets, chief=True) as watch:
+        for epoch in range(1, 3):
+            for number in range(20 * (epoch - 1), 20 * epoch):
+                watch.stepped(number + 1, 20, StepResult(1.0, np.ones((2, 2), np.float32)), 1e-3)
+            watch.epoch_ended(epoch, 3, 20 * epoch, 10.0, 0.5)
+    # The settings that a service shows are the spec itself; the folder of results is another one each time.
+    noted = [(name, args, {**named, "config": None, "dir": None}) for name, args, named in calls if "log" not in name]
+    reported = [named.get("step", named.get("iteration")) for name, _, named in calls if "log" in name]
+    elsewhere = [named["dir"] for _, _, named in calls if named.get("dir") not in (None, str(folder))]
+    keys = [named for name, _, named in calls if name == "wandb.login"]
+    return noted, reported, elsewhere, keys, read_events(folder / "events")
 
 
 def rates(spec: Experiment) -> Any:

@@ -437,6 +437,36 @@ def test_status_lines(tmp_path: Path) -> None:
     assert found[1]["categorical"] == {"average_precision": {"person": 50.0, "bag": None}}
 
 
+class Shown:
+    """Stands for a Watch: the calls in their order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def stepped(self, step: int, steps_per_epoch: int, result: StepResult, rate: float) -> None:
+        self.calls.append(("step", step, steps_per_epoch, result.loss, rate))
+
+    def epoch_ended(self, epoch: int, last: int, step: int, speed: float, input_share: float) -> None:
+        assert speed > 0 and 0 <= input_share <= 1
+        self.calls.append(("epoch", epoch, last, step))
+
+    def validated(self, step: int, result: Validation) -> None:
+        self.calls.append(("validation", step, result.map))
+
+
+def test_what_a_watch_is_shown(tmp_path: Path) -> None:
+    """Of a run that goes on from its last checkpoint, only what is new."""
+    plan = replace(PLAN, epochs=3, checkpoint_interval=1)
+    with pytest.raises(Killed):
+        trainer(tmp_path, Counter(), plan=plan).fit(stopping_after(5))
+    shown, trained = Shown(), trainer(tmp_path, Counter(), plan=plan)
+    trained.fit(itertools.count(trained.resume()), shown)  # type: ignore[arg-type]
+    schedule = replace(SCHEDULE, steps=12)
+    steps = [("step", step + 1, 4, 0.5, schedule.rate(step)) for step in range(4, 12)]
+    ended = [("epoch", 2, 3, 8), ("epoch", 3, 3, 12), ("validation", 12, 50.0)]
+    assert shown.calls == [*steps[:4], ended[0], *steps[4:], *ended[1:]]
+
+
 def early_stopping() -> EarlyStopping:
     return EarlyStopping(1e-5, 1e-3, 0, 1, patience_epochs=1, steps_per_epoch=4)
 

@@ -12,7 +12,7 @@ from qatkit.keras.fake_quant import to_fake_quantized
 from qatkit.keras.network import KerasGraph, to_keras
 from qatkit.keras.step import StepResult
 from qatkit.quantization.placement import place
-from qatkit.training.overflow import Watch, broken_costs, why_the_loss, why_the_network
+from qatkit.training.overflow import FiniteNetwork, broken_costs, why_the_loss, why_the_network
 from tests.support.networks import Net
 
 CLASSES = ("person", "bag")
@@ -115,7 +115,7 @@ def test_every_tensor_is_watched(kind: str, strategy: Callable[[], tf.distribute
     used = strategy()
     with used.scope():
         built = network(kind)
-        watch = Watch(built, used)
+        watch = FiniteNetwork(built, used)
     assert watch()
     state = built.state()
     for name, array in state.items():

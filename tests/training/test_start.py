@@ -23,6 +23,7 @@ from qatkit.model.file import Model, read_tlt, save_model
 from qatkit.pruning.prune import PruneOptions, prune
 from qatkit.quantization.placement import Placement, place
 from qatkit.spec import Experiment, ModelConfig
+from qatkit.spec.defaults import resolve_experiment
 from qatkit.training.network import trained_model
 from qatkit.training.options import TrainOptions
 from qatkit.training.start import Identity, frozen_layers, starting_model, with_frozen_statistics
@@ -206,3 +207,18 @@ def batch(seed: int) -> dict[str, tf.Tensor]:
         "class_ids": tf.constant([[0]], tf.int32),
         "weight": tf.constant([1.0]),
     }
+
+
+def test_a_training_is_the_same_whoever_watches_it(tmp_path: Path) -> None:
+    def identities(*edits: str) -> list[str]:
+        spec = edited(Experiment, EXPERIMENT, *edits)
+        resolve_experiment(spec)
+        identity = Identity(spec, TrainOptions(tmp_path), 8, 1)
+        return [identity.fingerprint("float32"), identity.of_any_length("float32")]
+
+    path = "training_config.visualizer"
+    watched = f"{path} = {{enabled: true num_images: 3 scalar_logging_frequency: 5 wandb_config {{}}}}"
+    assert identities(watched) == identities(f"{path} = {{}}") == identities()
+    assert identities("training_config.batch_size_per_gpu = 3") != identities()
+    masked = "loss_mask_label_filter = {objective_label_filter_configs {label_filter {bbox_crop_label_filter {}}}}"
+    assert identities(masked) != identities()

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-qatkit/spec/generated/visualizer_config.proto\x12\x06qatkit\"\xf1\x01\n\x0bWandBConfig\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x04 \x01(\t\x12\x0e\n\x06reinit\x18\x05 \x01(\x08\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x11\n\twandb_dir\x18\x08 \x01(\t\x12\r\n\x05notes\x18\t \x01(\t\x12&\n\x04mode\x18\n \x01(\x0e\x32\x18.qatkit.WandBConfig.MODE\"-\n\x04MODE\x12\n\n\x06ONLINE\x10\x00\x12\x0b\n\x07OFFLINE\x10\x01\x12\x0c\n\x08\x44ISABLED\x10\x02\"\x8b\x01\n\rClearMLConfig\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12\x1a\n\x12reuse_last_task_id\x18\x04 \x01(\x08\x12\x1a\n\x12\x63ontinue_last_task\x18\x05 \x01(\x08\x12\x15\n\rdeferred_init\x18\x06 \x01(\x08\"\xbe\x03\n\x10VisualizerConfig\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x12\n\nnum_images\x18\x02 \x01(\r\x12 \n\x18scalar_logging_frequency\x18\x03 \x01(\r\x12$\n\x1cinfrequent_logging_frequency\x18\x04 \x01(\r\x12L\n\x13target_class_config\x18\x05 \x03(\x0b\x32/.qatkit.VisualizerConfig.TargetClassConfigEntry\x12)\n\x0cwandb_config\x18\x06 \x01(\x0b\x32\x13.qatkit.WandBConfig\x12-\n\x0e\x63learml_config\x18\x07 \x01(\x0b\x32\x15.qatkit.ClearMLConfig\x1a/\n\x11TargetClassConfig\x12\x1a\n\x12\x63overage_threshold\x18\x01 \x01(\x02\x1a\x64\n\x16TargetClassConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x39\n\x05value\x18\x02 \x01(\x0b\x32*.qatkit.VisualizerConfig.TargetClassConfig:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-qatkit/spec/generated/visualizer_config.proto\x12\x06qatkit\"\x82\x02\n\x0bWandBConfig\x12\x14\n\x07\x65nabled\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x04 \x01(\t\x12\x0e\n\x06reinit\x18\x05 \x01(\x08\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x11\n\twandb_dir\x18\x08 \x01(\t\x12\r\n\x05notes\x18\t \x01(\t\x12&\n\x04mode\x18\n \x01(\x0e\x32\x18.qatkit.WandBConfig.MODE\"-\n\x04MODE\x12\n\n\x06ONLINE\x10\x00\x12\x0b\n\x07OFFLINE\x10\x01\x12\x0c\n\x08\x44ISABLED\x10\x02\x42\n\n\x08_enabled\"\x8b\x01\n\rClearMLConfig\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04tags\x18\x03 \x03(\t\x12\x1a\n\x12reuse_last_task_id\x18\x04 \x01(\x08\x12\x1a\n\x12\x63ontinue_last_task\x18\x05 \x01(\x08\x12\x15\n\rdeferred_init\x18\x06 \x01(\x08\"\xbe\x03\n\x10VisualizerConfig\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x12\n\nnum_images\x18\x02 \x01(\r\x12 \n\x18scalar_logging_frequency\x18\x03 \x01(\r\x12$\n\x1cinfrequent_logging_frequency\x18\x04 \x01(\r\x12L\n\x13target_class_config\x18\x05 \x03(\x0b\x32/.qatkit.VisualizerConfig.TargetClassConfigEntry\x12)\n\x0cwandb_config\x18\x06 \x01(\x0b\x32\x13.qatkit.WandBConfig\x12-\n\x0e\x63learml_config\x18\x07 \x01(\x0b\x32\x15.qatkit.ClearMLConfig\x1a/\n\x11TargetClassConfig\x12\x1a\n\x12\x63overage_threshold\x18\x01 \x01(\x02\x1a\x64\n\x16TargetClassConfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x39\n\x05value\x18\x02 \x01(\x0b\x32*.qatkit.VisualizerConfig.TargetClassConfig:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,15 +23,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._loaded_options = None
   _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._serialized_options = b'8\001'
   _globals['_WANDBCONFIG']._serialized_start=58
-  _globals['_WANDBCONFIG']._serialized_end=299
-  _globals['_WANDBCONFIG_MODE']._serialized_start=254
-  _globals['_WANDBCONFIG_MODE']._serialized_end=299
-  _globals['_CLEARMLCONFIG']._serialized_start=302
-  _globals['_CLEARMLCONFIG']._serialized_end=441
-  _globals['_VISUALIZERCONFIG']._serialized_start=444
-  _globals['_VISUALIZERCONFIG']._serialized_end=890
-  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIG']._serialized_start=741
-  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIG']._serialized_end=788
-  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._serialized_start=790
-  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._serialized_end=890
+  _globals['_WANDBCONFIG']._serialized_end=316
+  _globals['_WANDBCONFIG_MODE']._serialized_start=259
+  _globals['_WANDBCONFIG_MODE']._serialized_end=304
+  _globals['_CLEARMLCONFIG']._serialized_start=319
+  _globals['_CLEARMLCONFIG']._serialized_end=458
+  _globals['_VISUALIZERCONFIG']._serialized_start=461
+  _globals['_VISUALIZERCONFIG']._serialized_end=907
+  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIG']._serialized_start=758
+  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIG']._serialized_end=805
+  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._serialized_start=807
+  _globals['_VISUALIZERCONFIG_TARGETCLASSCONFIGENTRY']._serialized_end=907
 # @@protoc_insertion_point(module_scope)
