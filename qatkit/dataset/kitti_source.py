@@ -13,7 +13,7 @@ from qatkit.console import listed
 from qatkit.dataset import partition
 from qatkit.dataset.json_file import read_json
 from qatkit.dataset.kitti import LabelledObject, read_labels
-from qatkit.dataset.paths import list_folder
+from qatkit.dataset.paths import is_there, list_folder
 from qatkit.dataset.picture_file import ending, is_picture
 from qatkit.dataset.source import LabelledFrame, Reading, UnusableImageError, root_folder
 from qatkit.errors import DataError, SpecError
@@ -54,9 +54,13 @@ class KittiSource:
         return self._config.num_shards
 
     def frame(self, fold: int, name: str) -> LabelledFrame:
+        if not _is_unicode(name):  # records hold UTF-8
+            raise UnusableImageError(
+                f"{self._images.path(name)}: its name is not UTF-8", "images whose names are not UTF-8"
+            )
         image = Path(self._config.image_dir_name, name)
         label = Path(self._config.label_dir_name, self._labels.get(name, f"{name}.txt"))
-        if not (self._root / label).exists():
+        if not is_there(self._root / label):
             hint = "an image without objects needs an empty one"
             raise UnusableImageError(
                 f"{self._root / label}: no such label file", "images without a label file", hint=hint
@@ -155,6 +159,11 @@ def _labels(folder: Path) -> dict[str, str]:
     """The label files of a folder by their names without the ending, whose letters may be of any case."""
     found = [path for path in list_folder(folder, "label_dir_name") if path.suffix.lower() == ".txt"]
     return {path.stem: path.name for path in found if not path.name.startswith(".")}
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a file name is UTF-8; what is not, Python reads as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _is_text_list(value: Any) -> bool:

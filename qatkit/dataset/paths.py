@@ -26,12 +26,10 @@ def resolve(path: str) -> Path:
         return given
     if base:
         return Path(expand(base)) / given
-    # The functions of os.path raise no errors for names that are too long.
-    if not given.parts or os.path.exists(given.parts[0]):  # noqa: PTH110
+    if not given.parts or is_there(given.parts[0]):
         return Path.cwd() / given
     fallback = Path.home() / "datasets"
-    there = os.path.exists(fallback / given.parts[0])  # noqa: PTH110
-    return fallback / given if there else Path.cwd() / given
+    return fallback / given if is_there(fallback / given.parts[0]) else Path.cwd() / given
 
 
 def with_expanded_names(spec: DatasetExportConfig) -> DatasetExportConfig:
@@ -65,14 +63,24 @@ def list_folder(folder: Path, field: str = "") -> list[Path]:
 
 def check_folder(folder: Path, field: str = "") -> Path:
     """The folder. Raises DataError where there is none."""
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
-    what = "this is a file, not a folder" if folder.exists() else "no such folder"
+    what = "this is a file, not a folder" if is_there(folder) else "no such folder"
     raise DataError(f"{folder}: {what}", hint=field)
 
 
 def check_regular(path: Path | str) -> None:
     """Raise DataError for what is there and is no file, such as a pipe, which would be waited for without end."""
-    # The functions of os.path raise no errors for names that are too long.
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        raise DataError(f"{path}: this is {'a folder, not a file' if os.path.isdir(path) else 'no file'}")  # noqa: PTH112
+    if is_there(path) and not os.path.isfile(path):  # noqa: PTH113 - as below
+        raise DataError(f"{path}: this is {'a folder, not a file' if is_folder(path) else 'no file'}")
+
+
+# Unlike pathlib, the functions of os.path raise no errors for names that are too long.
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether there is anything."""
+    return os.path.exists(path)  # noqa: PTH110

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from qatkit.dataset.paths import list_folder, resolve
+from qatkit.dataset.paths import is_folder, is_there, list_folder, resolve
 from qatkit.dataset.picture_file import SUFFIXES
 from qatkit.errors import DataError
 
@@ -34,10 +34,10 @@ def record_files(pattern: str) -> list[Path]:
     `*` and `?` are letters of a name. Raises NoRecordsError when there are none.
     """
     place = resolve(pattern)
-    found = list_folder(place) if place.is_dir() else _matches(place)
+    found = list_folder(place) if is_folder(place) else _matches(place)
     files = [path for path in found if path.is_file() and not _is_no_record_file(path)]
     if not files:
-        what = "no record files in this folder" if place.is_dir() else "no record files match"
+        what = "no record files in this folder" if is_folder(place) else "no record files match"
         near = _near(place)
         hint = near or _missing_folder(place) or "tfrecords_path; dataset_convert makes them"
         raise NoRecordsError(f"{place}: {what}", hint=hint, are_near=bool(near))
@@ -56,7 +56,7 @@ def of_two_conversions(files: Iterable[Path]) -> Iterator[str]:
 
 def _matches(place: Path) -> list[Path]:
     literal, rest = Path(place.anchor), place.parts[1:]
-    while rest and (literal / rest[0]).exists():
+    while rest and is_there(literal / rest[0]):
         literal, rest = literal / rest[0], rest[1:]
     if not rest:
         return [literal]
@@ -71,11 +71,11 @@ def _is_no_record_file(path: Path) -> bool:
 def _near(place: Path) -> str:
     """Record files near a pattern that matches none: with its name as prefix, in the folder or below it."""
     for prefix in (place, place.parent):
-        if prefix.name and any(prefix.parent.glob(f"{glob.escape(prefix.name)}-fold-*")):
+        if is_folder(prefix.parent) and any(prefix.parent.glob(f"{glob.escape(prefix.name)}-fold-*")):
             return f"there are record files {prefix}-fold-*"
-    folder = place if place.is_dir() else place.parent
+    folder = place if is_folder(place) else place.parent
     for pattern in ("*-fold-*", "*/*-fold-*"):
-        for path in sorted(folder.glob(pattern)):
+        for path in sorted(folder.glob(pattern) if is_folder(folder) else ()):
             if path.is_file():
                 return f"there are record files {path.parent}/*"
     return ""
@@ -83,7 +83,7 @@ def _near(place: Path) -> str:
 
 def _missing_folder(place: Path) -> str:
     """The first folder of a pattern that does not exist."""
-    parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not parent.exists()]
+    parents = [parent for parent in place.parents if not glob.has_magic(str(parent)) and not is_there(parent)]
     return f"there is no folder {parents[-1]}" if parents else ""
 
 

@@ -224,6 +224,14 @@ def _no_sequence() -> None:
     write("sequences.json", '{"one": ["a"], "two": ["b.jpg"]}')
 
 
+@situation("a file name in Latin-1, as from an old archive")
+def _latin_name() -> None:
+    kitti()
+    for folder, ending in (("images", "jpg"), ("labels", "txt")):
+        content = Path(folder, f"a.{ending}").read_bytes()
+        Path(folder, os.fsdecode(b"stra\xdfe." + ending.encode())).write_bytes(content)
+
+
 @situation("a frame in two sequences")
 def _two_sequences() -> None:
     kitti(("a.jpg", "b.jpg"), SEQUENCES)
