@@ -18,7 +18,7 @@ from tests.support.commands import replaced, start, succeed
 from tests.support.workspace import make_workspace, small_training
 
 KILLS = 20
-EPOCHS = 80
+EPOCHS = 50
 FLAGS = ("--enable_determinism",)
 AUTOWEIGHTING = ("enable_autoweighting: false", "enable_autoweighting: true")
 SEED = 7
@@ -41,7 +41,7 @@ def kill(process: subprocess.Popen[str], folder: Path, moment: random.Random) ->
     before, when = written(folder), moment.choice(("start", "steps", "steps", "writing", "writing"))
     if when != "start":
         wait(process, lambda: written(folder) > before)
-    time.sleep(moment.uniform(0, 1 if when != "start" else 10))
+    time.sleep(moment.uniform(0, 0.4 if when != "start" else 10))
     if when == "writing":
         wait(process, lambda: bool(half_written(folder)))
     process.kill()
