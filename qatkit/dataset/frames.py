@@ -242,6 +242,8 @@ def _map_classes(
     absent = [name for number, name in enumerate(classes) if not (class_ids == number).any()]
     if absent:
         notes.append(f"{split} data: no objects of class {', '.join(absent)}")
+    if unseen := [name for name in apart if name not in counts]:
+        notes.append(f"{split} data: no object is called {', '.join(unseen)}, which loss_mask_label_filter names")
     if apart:
         ids |= {name: len(classes) + number for number, name in enumerate(apart)}
         class_ids = np.asarray([ids.get(name, -1) for name in names], np.int32)

@@ -117,7 +117,7 @@ def draw_curve(curve: Curve) -> Image.Image:
     rest = f", {len(classes)} of {len(names)} classes" if len(classes) < len(names) and classes else ""
     rates = {"learning rate": curve.rates} if curve.rates else {}
     panels = (
-        _Panel("cost (logarithmic)", curve.costs, curve.last, logarithmic=True),
+        _Panel("cost, and its parts without their weights (logarithmic)", curve.costs, curve.last, logarithmic=True),
         _Panel("learning rate (logarithmic)", rates, curve.last, logarithmic=True),
         _Panel(f"average precision on the validation data, percent{rest}", precisions, curve.last, span=(0, 100)),
     )

@@ -293,7 +293,10 @@ def test_objects_of_source_classes_that_are_told_apart(folder: Path) -> None:
     """Those of the mapping keep their warnings; what is not mapped is kept, with an id behind the classes'."""
     plain, _ = scan_frames(_config(folder), CLASSES, "training")
     frames, notes = scan_frames(_config(folder), CLASSES, "training", ("tree", "nothing"))
-    assert notes == ["training data: no objects of class dog"]
+    assert notes == [
+        "training data: no objects of class dog",
+        "training data: no object is called nothing, which loss_mask_label_filter names",
+    ]
     ids = frames.class_ids.tolist()
     assert ids.count(len(CLASSES)) == 1 and len(CLASSES) + 1 not in ids
     assert [number for number in ids if number < len(CLASSES)] == plain.class_ids.tolist()
