@@ -12,6 +12,7 @@ CacheScope: TypeAlias = Literal["all", "qat"]
 Criterion: TypeAlias = Literal["union", "intersection", "arithmetic_mean", "geometric_mean"]
 DataType: TypeAlias = Literal["fp32", "fp16", "int8"]
 Exif: TypeAlias = Literal["ignore", "apply"]
+ImageCache: TypeAlias = Literal["auto", "ram", "disk", "none"]
 Normalizer: TypeAlias = Literal["max", "L2"]
 Placement: TypeAlias = Literal["tensorrt", "tao"]
 TensorNames: TypeAlias = Literal["onnx", "uff"]
@@ -34,5 +35,7 @@ KEEP = 2
 EXIF: Exif = "ignore"
 # The largest picture that is read: decoded, it takes 450 MB.
 MAX_MEGAPIXELS = 150
+# Where a training keeps its decoded images: auto by what they take and what is free.
+IMAGE_CACHE: ImageCache = "auto"
 # The share of the images of a training that may be left out because they cannot be read.
 UNREADABLE = 0.01

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from qatkit.choices import EMA_DECAY, FROZEN_FROM, KEEP, TEACHER_WEIGHT, UNREADABLE, WantedPrecision
+from qatkit.choices import (
+    EMA_DECAY,
+    FROZEN_FROM,
+    IMAGE_CACHE,
+    KEEP,
+    TEACHER_WEIGHT,
+    UNREADABLE,
+    ImageCache,
+    WantedPrecision,
+)
 from qatkit.cli import options
 from qatkit.cli.tao import TaoCommand
 from qatkit.errors import UsageError
@@ -69,6 +78,12 @@ _FRACTION = click.FloatRange(0, 1)
 @options.flag(
     "--strict",
     help=f"End at an image that cannot be read. Without, up to {UNREADABLE:.0%} of them, or one, are left out.",
+)
+@options.choice(
+    "--cache",
+    values=ImageCache,
+    default=IMAGE_CACHE,
+    help="Where decoded images are kept: ram, disk (RESULTS/decoded, removed at the end), none, auto by their size.",
 )
 @options.max_megapixels
 @options.verbose("Tell what was decided: effective spec values, objects per class, which tensors are quantized.")

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from qatkit import console
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import ImageLayout, Pixels, load_canvas, load_pixels, map_ahead, to_float
+from qatkit.dataset.pixel_cache import NOT_KEPT, Cache
 from qatkit.errors import DataError
 
 if TYPE_CHECKING:
     from qatkit.spec import AugmentationConfig
 
-CACHE_BYTES = 1 << 30  # decoded images kept in memory; decoding costs more than everything else here
 # An object of which less of its area is left in the image is no longer one to be learned or found.
 MIN_VISIBLE = 0.2
-_MIN_SIDE = 1.0  # pixels
+MIN_SIDE = 1.0  # pixels
 _BATCHES_AHEAD = 2  # decoded before they are asked for
 
 
@@ -71,7 +71,7 @@ class LeftOut:
 class EvaluationBatches:
     """Iterating is one exact pass over the frames in their order, without augmentation; the last may be smaller.
 
-    Threads decode the next batches while one is used. cache_bytes: decoded images kept for the next pass. left_out:
+    Threads decode the next batches while one is used. cache: where decoded images are for the next pass. left_out:
     where images that cannot be read go, whose frames are in no batch then; None = iterating raises DataError for an
     image that is missing, damaged or of another size than its record says.
     """
@@ -82,7 +82,7 @@ class EvaluationBatches:
         preprocessing: AugmentationConfig.Preprocessing,
         batch_size: int,
         *,
-        cache_bytes: int = 0,
+        cache: Cache = NOT_KEPT,
         left_out: LeftOut | None = None,
     ) -> None:
         self._left_out = left_out
@@ -91,7 +91,7 @@ class EvaluationBatches:
             network_boxes(frames.boxes, frames.object_sizes, self._layout), frames.class_ids, self._layout
         )
         self._frames = replace(frames, boxes=boxes, class_ids=class_ids)
-        self._images = FrameImages(frames, self._layout, cache_bytes=cache_bytes)
+        self._images = FrameImages(frames, self._layout, cache=cache)
         self._batch_size = batch_size
 
     def __len__(self) -> int:
@@ -130,17 +130,18 @@ class EvaluationBatches:
 
 
 class FrameImages:
-    """Decodes the image of a frame, uint8 [h, w, C], and keeps as many as fit into `cache_bytes`.
+    """Decodes the image of a frame, uint8 [h, w, C], or finds it in `cache`.
 
     whole: the image before its window is cut out.
     """
 
-    def __init__(self, frames: FrameTable, layout: ImageLayout, *, whole: bool = False, cache_bytes: int = 0) -> None:
+    def __init__(
+        self, frames: FrameTable, layout: ImageLayout, *, whole: bool = False, cache: Cache = NOT_KEPT
+    ) -> None:
         self._frames = frames
         self._layout = layout
         self._load = load_canvas if whole else load_pixels
-        self._left = cache_bytes
-        self._kept: dict[int, Pixels] = {}
+        self._kept = cache.open(frames, layout, whole=whole)
 
     def __call__(self, frame: int) -> Pixels:
         """Raises DataError for an image that is missing, damaged or of another size than its record says."""
@@ -148,9 +149,7 @@ class FrameImages:
         if pixels is None:
             width, height = self._frames.sizes[frame].tolist()
             pixels = self._load(self._frames.image(frame), self._layout, (width, height))
-            if self._left >= pixels.nbytes:
-                self._left -= pixels.nbytes
-                self._kept[frame] = np.ascontiguousarray(pixels)
+            self._kept.put(frame, pixels)
         return pixels
 
     def or_next(self, frame: int, left_out: LeftOut) -> tuple[int, Pixels]:
@@ -200,6 +199,6 @@ def clip_boxes(
     """
     clipped = np.clip(boxes, np.float32(0), np.array([width, height, width, height], np.float32))
     whole, sides = boxes[..., 2:] - boxes[..., :2], clipped[..., 2:] - clipped[..., :2]
-    large = (sides >= np.maximum([min_width, min_height], _MIN_SIDE).astype(np.float32)).all(axis=-1)
+    large = (sides >= np.maximum([min_width, min_height], MIN_SIDE).astype(np.float32)).all(axis=-1)
     kept: NDArray[np.bool_] = large & (sides.prod(axis=-1) >= np.float32(MIN_VISIBLE) * whole.prod(axis=-1))
     return clipped, kept

@@ -130,42 +130,56 @@ def changes_color(config: AugmentationConfig.ColorAugmentation) -> bool:
     )
 
 
-def warp(image: Tensor, matrix: Tensor, width: int, height: int, background: float = BACKGROUND) -> Tensor:
-    """Sample `image` [h, w, C] float32 at the points that `matrix` gives -> [height, width, C].
+def warp(images: Tensor, matrices: Tensor, width: int, height: int, background: float = BACKGROUND) -> Tensor:
+    """Sample `images` [B, h, w, C] float32 at the points that `matrices` [B, 3, 3] give -> [B, height, width, C].
 
-    Pixel centres are at +0.5. Bilinear; each of the four neighbours outside `image` counts as `background`.
+    One image [h, w, C] and its matrix [3, 3] are taken too. Pixel centres are at +0.5. Bilinear; each of the four
+    neighbours outside an image counts as `background`.
     """
-    half = np.array([[1, 0, 0], [0, 1, 0], [0.5, 0.5, 1]], np.float32)
-    indices = half @ matrix @ np.linalg.inv(half).astype(np.float32)
-    # The operation wants the column-vector form, row by row, without its last element.
-    transform = tf.reshape(tf.transpose(indices), [1, 9])[:, :8]
-    warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis],
-        transforms=transform,
+    if len(images.shape) == 3:
+        return warp(images[tf.newaxis], matrices[tf.newaxis], width, height, background)[0]
+    (a, b), (c, d), (x, y) = _affine(matrices)
+    # Of indices of pixels instead of points, in the column-vector form and row by row.
+    x, y = x + (a + c - 1) / 2, y + (b + d - 1) / 2
+    zero = tf.zeros_like(a)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a, c, x, b, d, y, zero, zero], axis=-1),
         output_shape=[height, width],
         fill_value=background,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-    return warped[0]
 
 
-def recolor(image: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a colour matrix to `image` [h, w, 3] and clip to 0..1."""
-    return tf.clip_by_value(tf.tensordot(image, matrix[:3, :3], 1) + matrix[3, :3], 0.0, 1.0)
+def recolor(images: Tensor, matrices: Tensor) -> Tensor:
+    """Apply colour matrices [..., 4, 4] to images [..., h, w, 3] and clip to 0..1."""
+    # Products and sums one by one: on a GPU a matrix product would be rounded to TF32.
+    rows = [row[..., tf.newaxis, tf.newaxis, :] for row in tf.unstack(matrices[..., :3], axis=-2)]
+    channels = tf.split(images, 3, axis=-1)
+    changed = tf.add_n([channel * row for channel, row in zip(channels, rows)]) + rows[3]
+    return tf.clip_by_value(changed, 0.0, 1.0)
 
 
-def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
-    """Where boxes [n, 4] (x1 y1 x2 y2 in the source image) are in the augmented image of `matrix`: [n, 4].
+def transform_boxes(boxes: Tensor, matrices: Tensor) -> Tensor:
+    """Where boxes [..., n, 4] (x1 y1 x2 y2 in the source image) are in the augmented image of its matrix [..., 3, 3].
 
     The bounding box of the four transformed corners.
     """
-    x1, y1, x2, y2 = tf.unstack(boxes, axis=1)
-    corners = tf.stack(
-        [tf.stack([x1, x2, x1, x2], 1), tf.stack([y1, y1, y2, y2], 1), tf.ones([tf.shape(boxes)[0], 4])], axis=2
-    )
-    moved = tf.tensordot(corners, tf.linalg.inv(matrix), 1)[:, :, :2]
-    return tf.concat([tf.reduce_min(moved, axis=1), tf.reduce_max(moved, axis=1)], axis=1)
+    (a, b), (c, d), (x, y) = (tuple(v[..., tf.newaxis, tf.newaxis] for v in row) for row in _affine(matrices))
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    right, down = tf.stack([x1, x2, x1, x2], -1) - x, tf.stack([y1, y1, y2, y2], -1) - y
+    # The inverse of the matrix, written out as in `recolor`.
+    determinant = a * d - b * c
+    moved = (right * d - down * c) / determinant, (down * a - right * b) / determinant
+    low, high = ([reduce_corners(v, axis=-1) for v in moved] for reduce_corners in (tf.reduce_min, tf.reduce_max))
+    return tf.stack([*low, *high], axis=-1)
+
+
+def _affine(matrices: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What matters of matrices [..., 3, 3]: the first two elements of each row, each [...]."""
+    rows = tf.unstack(tf.cast(matrices, tf.float32), axis=-2)
+    return [(row[..., 0], row[..., 1]) for row in rows]
 
 
 def _matrix(*rows: list[Tensor | float]) -> Tensor:

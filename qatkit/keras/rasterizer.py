@@ -117,9 +117,11 @@ class Rasterizer:
 
         n may be unknown, or zero. Padding has class -1 and any coordinates.
         """
-        # A box that ends lower in the image is nearer to the camera, so it is drawn later, over the others.
+        # A box that ends lower in the image is nearer to the camera, so it is drawn later, over the others. Padding
+        # comes last, where it is cut off: the frame with the most boxes of a whole data set is seldom in the batch.
         boxes, class_ids = tf.cast(boxes, tf.float32), tf.cast(class_ids, tf.int32)
-        order = tf.argsort(boxes[..., 3], axis=-1, stable=True)
+        order = tf.argsort(tf.where(class_ids >= 0, boxes[..., 3], np.inf), axis=-1, stable=True)
+        order = order[:, : tf.reduce_max(tf.math.count_nonzero(class_ids >= 0, axis=-1))]
         boxes, class_ids = tf.gather(boxes, order, batch_dims=1), tf.gather(class_ids, order, batch_dims=1)
         ellipses = self.ellipses(boxes, class_ids)
         coverage, winner = self._composite(ellipses, class_ids)
@@ -152,33 +154,37 @@ class Rasterizer:
         maps = [tf.shape(class_ids)[0], self.grid.grid_height, self.grid.grid_width, len(self.shapes)]
         of_class = tf.one_hot(class_ids, len(self.shapes), on_value=True, off_value=False, dtype=tf.bool)
         count = tf.shape(class_ids)[1]
+        # All boxes at once where they do not depend on one another: on a GPU each operation in the loop costs more
+        # than its arithmetic.
+        erased = self._share_inside(ellipses.center, ellipses.deadzone)
+        drawn = self._share_inside(ellipses.center, ellipses.radius)
+        # The deadzone contains the coverage ellipse (erased >= drawn), so one comparison decides both of TAO's
+        # tests: where the deadzone wins, the cell holds this box, or nothing if it is not covered.
+        beats = tf.where(erased > 0, erased, -1.0)
+        owner = tf.where(drawn > 0, tf.range(count)[None, :, None, None], count)
 
         def draw(state: tuple[tf.Tensor, tf.Tensor], box: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
             coverage, winner = state
-            index, center, radius, deadzone, mine = box
-            erased = self._share_inside(center, deadzone)[..., None]
-            drawn = self._share_inside(center, radius)[..., None]
-            # The deadzone contains the coverage ellipse (erased >= drawn), so one comparison decides both of TAO's
-            # tests: where the deadzone wins, the cell holds this box, or nothing if it is not covered.
-            wins = mine[:, None, None, :] & (erased > 0) & (erased >= coverage)
-            owner = tf.where(drawn > 0, index, count)
+            beats, drawn, owner = (values[..., None] for values in box[:3])
+            wins = box[3][:, None, None, :] & (beats >= coverage)
             return tf.where(wins, drawn, coverage), tf.where(wins, owner, winner)
 
-        steps = (ellipses.center, ellipses.radius, ellipses.deadzone, of_class)
-        box_major = tuple(tf.transpose(values, [1, 0, 2]) for values in steps)
+        box_major = [tf.transpose(v, [1, 0, *range(2, len(v.shape))]) for v in (beats, drawn, owner, of_class)]
         empty = (tf.zeros(maps), tf.fill(maps, count))
-        drawn: tuple[tf.Tensor, tf.Tensor] = tf.foldl(draw, (tf.range(count), *box_major), initializer=empty)
-        return drawn
+        result: tuple[tf.Tensor, tf.Tensor] = tf.foldl(draw, tuple(box_major), initializer=empty)
+        return result
 
     def _share_inside(self, center: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        """[B, h, w] share of each cell's samples strictly inside the ellipses with center and radius [B, 2]."""
-        across = (np.arange(self.grid.grid_width, dtype=np.float32)[:, None] + _SAMPLES)[None]
-        down = (np.arange(self.grid.grid_height, dtype=np.float32)[:, None] + _SAMPLES)[None]
-        center, radius = center[:, None, None, :], radius[:, None, None, :]
+        """[B, n, h, w] share of each cell's samples strictly inside the ellipses with center and radius [B, n, 2]."""
+        across = np.arange(self.grid.grid_width, dtype=np.float32)[:, None] + _SAMPLES
+        down = np.arange(self.grid.grid_height, dtype=np.float32)[:, None] + _SAMPLES
+        center, radius = center[:, :, None, None, :], radius[:, :, None, None, :]
         x = tf.square((across - center[..., 0]) / radius[..., 0])
         y = tf.square((down - center[..., 1]) / radius[..., 1])
-        # Sample by sample: sixteen small comparisons are faster than one on [B, h, 4, w, 4] and its reduction.
-        inside = [tf.cast(y[:, :, None, v] + x[:, None, :, u] < 1, tf.float32) for v in range(4) for u in range(4)]
+        # Sample by sample: sixteen small comparisons are faster than one on [B, n, h, 4, w, 4] and its reduction.
+        inside = [
+            tf.cast(y[..., :, None, v] + x[..., None, :, u] < 1, tf.float32) for v in range(4) for u in range(4)
+        ]
         return tf.add_n(inside) / len(inside)
 
     def _fill(self, coverage: tf.Tensor, winner: tf.Tensor, boxes: tf.Tensor, inv_area: tf.Tensor) -> Targets:

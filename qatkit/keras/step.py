@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from qatkit.keras.cost import CostConfig, component_costs, task_cost
 from qatkit.keras.cost_scaling import CostScaling
 from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.network import KerasGraph
+from qatkit.keras.preparation import Element
 from qatkit.keras.rasterizer import Rasterizer, Targets
 from qatkit.spec import RegularizerConfig, TrainingConfig
 
@@ -62,10 +63,12 @@ class Stepper:
         frozen: Collection[str] = (),
         teacher: Teacher | None = None,
         mask: LossMask | None = None,
+        prepare: Callable[[Element], Element] | None = None,
     ) -> None:
         """frozen: names of nodes whose weights stay as they are. teacher: a network whose outputs are learned too.
 
         mask: where the cost counts less; the class ids of batches are its label ids.
+        prepare: makes what is learned from of each batch, as a part of the step (`keras.preparation`).
         """
         self.network = network
         self.objective_weights = tf.Variable(cost.initial_weights, trainable=False)
@@ -74,6 +77,7 @@ class Stepper:
         self._strategy = strategy
         self._teacher = teacher
         self._mask = mask
+        self._prepare = prepare or _as_it_is
         self._trained = [
             variable
             for name, variable in network.variables.items()
@@ -96,7 +100,7 @@ class Stepper:
         self._task_cost = tf.function(self._cost_of, reduce_retracing=True)  # the last batch may be smaller
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
-        """Update the weights from one batch (elements as `keras.batches` makes them).
+        """Update the weights from one batch, which `prepare` understands.
 
         moving: whether batch-norm statistics and quantization ranges follow the batch; at the end of
         quantization-aware training both are frozen while the weights settle on them.
@@ -151,6 +155,7 @@ class Stepper:
         return self._strategy.reduce(mean, loss, axis=None), self._strategy.reduce(mean, components, axis=None)
 
     def _replica(self, batch: dict[str, tf.Tensor], moving: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = self._prepare(batch)
         with tf.GradientTape() as tape:
             bbox, cov = self.network.model(batch["image"], training=moving)
             components = self._taught(batch, cov, bbox)
@@ -185,3 +190,7 @@ class Stepper:
         self.objective_weights.assign(arrays["objective_weights"])
         if self.scaling is not None:
             self.scaling.restore(arrays)
+
+
+def _as_it_is(batch: Element) -> Element:
+    return batch

@@ -9,11 +9,13 @@ from qatkit.choices import (
     CALIBRATOR,
     EMA_DECAY,
     FROZEN_FROM,
+    IMAGE_CACHE,
     KEEP,
     PLACEMENT,
     TEACHER_WEIGHT,
     UNREADABLE,
     CalibratorName,
+    ImageCache,
     Placement,
     WantedPrecision,
 )
@@ -31,6 +33,7 @@ class TrainOptions:
     restart: forget the checkpoints in `results`. extend: go on from them also where num_epochs was another.
     keep: how many checkpoints stay; the model of the best validation does so beside them.
     unreadable: the share (0..1) of the images, to train and to validate on, that may be left out for being damaged.
+    cache: where decoded images are kept.
     verbose: tell what was decided too: the effective spec, the data, the quantization plan.
     """
 
@@ -51,4 +54,5 @@ class TrainOptions:
     teacher: Path | None = None
     teacher_weight: float = TEACHER_WEIGHT
     unreadable: float = UNREADABLE
+    cache: ImageCache = IMAGE_CACHE
     verbose: bool = False

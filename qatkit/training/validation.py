@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qatkit.dataset.batches import CACHE_BYTES, Batch, EvaluationBatches, LeftOut
+from qatkit.dataset.batches import Batch, EvaluationBatches, LeftOut
 from qatkit.dataset.frames import FrameTable
+from qatkit.dataset.pixel_cache import Cache
 from qatkit.detectnet.told_apart import ToldApart
 from qatkit.engine.keras import predictor
 from qatkit.evaluation.evaluate import EvaluationSettings, evaluate
@@ -23,7 +24,7 @@ class Validator:
     """Call it to validate the network that `stepper` trains, on all of `frames`, once each.
 
     frames: with label ids (`ToldApart`), as `stepper` wants them. left_out: where images that cannot be read go.
-    check: called between batches, may raise what ends it early.
+    cache: where decoded ones are kept. check: called between batches, may raise what ends it early.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Validator:
         stepper: Stepper,
         frames: FrameTable,
         left_out: LeftOut,
+        cache: Cache,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._stepper = stepper
@@ -39,7 +41,7 @@ class Validator:
         self._class_of = ToldApart.from_spec(spec).table
         self._settings = EvaluationSettings.from_spec(spec)
         size, preprocessing = spec.training_config.batch_size_per_gpu, spec.augmentation_config.preprocessing
-        self._batches = EvaluationBatches(frames, preprocessing, size, cache_bytes=CACHE_BYTES, left_out=left_out)
+        self._batches = EvaluationBatches(frames, preprocessing, size, cache=cache, left_out=left_out)
         self._predict_batch = predictor(stepper.network.model)
         self._outputs: tuple[Array, Array] | None = None
         self._costs: list[tuple[float, int]] = []

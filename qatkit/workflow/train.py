@@ -7,14 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qatkit import status
-from qatkit.console import info, warn
+from qatkit.console import info, track, warn
 from qatkit.dataset.batches import LeftOut
 from qatkit.dataset.frames import FrameTable
 from qatkit.detectnet.fit import size
@@ -22,15 +21,16 @@ from qatkit.detectnet.grid import Grid
 from qatkit.detectnet.labels import Labels
 from qatkit.detectnet.told_apart import ToldApart
 from qatkit.files import make_directory, remove_leftovers, write_text
-from qatkit.keras.batches import Stream, data_errors, training_batches
+from qatkit.keras.batches import Stream, data_errors, on_device, raw_batches
 from qatkit.keras.cost import CostConfig
 from qatkit.keras.loss_mask import LossMask
 from qatkit.keras.network import KerasGraph, to_keras
+from qatkit.keras.preparation import Preparation
 from qatkit.keras.rasterizer import Rasterizer
 from qatkit.keras.step import Stepper, Teacher
 from qatkit.model.file import Model, save_model
 from qatkit.spec import DatasetConfig, Experiment, to_text
-from qatkit.training import checkpoint, precision
+from qatkit.training import caching, checkpoint, precision
 from qatkit.training.best import BestModel
 from qatkit.training.devices import check_same_step, is_chief, only_deterministic
 from qatkit.training.devices import strategy as make_strategy
@@ -94,6 +94,9 @@ class _Run:
         self.validation_frames = load_split(spec, apart=apart)
         self.left_out = LeftOut(len(self.frames), options.unreadable)
         self.left_out_of_validation = LeftOut(len(self.validation_frames), options.unreadable)
+        self.cache, self.validation_cache = caching.caches(
+            spec, options.cache, options.results, self.frames, self.validation_frames
+        )
         self.strategy = make_strategy(options.gpus)
         self.start = starting_model(spec, options.key)
         self.teacher: Model | None = None
@@ -127,7 +130,7 @@ class _Run:
             if options.restart:
                 checkpoint.remove_checkpoints(options.results)
             write_text(options.results / "experiment_spec.txt", to_text(spec))
-        dataset = self.strategy.experimental_distribute_dataset(self._dataset(first_step))
+        dataset = on_device(self.strategy, self._dataset(first_step))
         frames = self._learned(self.validation_frames)
         watching = make_watch(spec, options.results, trainer.stepper, frames, self.secrets, chief=self.chief)
         # Of several machines, one that ends after its step would leave the others waiting in theirs.
@@ -142,6 +145,7 @@ class _Run:
 
     def _save(self, path: Path, model: Model, result: Validation | None, best: BestModel) -> None:
         save_model(path, model, self.options.key or None)
+        caching.remove(self.options.results)
         kpi = {"size": path.stat().st_size / 2**20, "param_count": model.graph.params / 1e6}
         if result is not None:
             kpi["mean average precision"] = round(result.map, 4)
@@ -173,18 +177,22 @@ class _Run:
         return replace(frames, class_ids=ToldApart.from_spec(self.spec).table[frames.class_ids])
 
     def _calibration_images(self) -> Iterator[NDArray[np.float32]]:
-        for batch in islice(self._dataset(0), _CALIBRATION_BATCHES):
+        """Batches of training images; nothing is done, and said, before the first is asked for."""
+        info(f"Calibrating the ranges on {_CALIBRATION_BATCHES * self.batch_size} training images.")
+        batches = self._dataset(0).map(Preparation(self.spec.augmentation_config)).take(_CALIBRATION_BATCHES)
+        for batch in track(batches, "Calibrating", _CALIBRATION_BATCHES):
             yield batch["image"].numpy()
 
     def _dataset(self, first_step: int) -> Stream:
         uniform = self.spec.dataset_config.sampling_mode == DatasetConfig.UNIFORM
-        return training_batches(
+        return raw_batches(
             self.frames,
             self.spec.augmentation_config,
             self.batch_size,
             self.spec.random_seed,
             first_step,
             sampling="uniform" if uniform else "proportional",
+            cache=self.cache,
             left_out=self.left_out,
         )
 
@@ -209,10 +217,15 @@ class _Run:
         teacher = None
         if self.teacher is not None:
             teacher = Teacher(to_keras(self.teacher.graph), self.options.teacher_weight)
-        mask = LossMask.from_spec(self.spec, grid)
-        stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher, mask)
+        mask, prepare = LossMask.from_spec(self.spec, grid), Preparation(self.spec.augmentation_config)
+        stepper = Stepper(network, rasterizer, cost, config, self.strategy, frozen, teacher, mask, prepare)
         validator = Validator(
-            self.spec, stepper, self.validation_frames, self.left_out_of_validation, self.stop.check
+            self.spec,
+            stepper,
+            self.validation_frames,
+            self.left_out_of_validation,
+            self.validation_cache,
+            self.stop.check,
         )
         schedule = from_spec(config.learning_rate, plan.epochs, plan.steps_per_epoch)
         return Trainer(

@@ -8,6 +8,7 @@ from PIL import Image
 from qatkit.dataset.batches import Batch, EvaluationBatches, LeftOut, clip_boxes
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image, map_ahead
+from qatkit.dataset.pixel_cache import Cache
 from qatkit.errors import DataError
 from qatkit.spec import AugmentationConfig
 from tests.support.frames import augmentation_config, five_frames
@@ -79,10 +80,11 @@ def test_no_frames(frames: FrameTable) -> None:
 @pytest.mark.parametrize("kept, read_again", [(0, 5), (2, 3), (5, 0)])
 def test_a_second_pass_decodes_only_what_is_not_kept(frames: FrameTable, kept: int, read_again: int) -> None:
     preprocessing = augmentation_config(32, 24).preprocessing
-    batches = EvaluationBatches(frames, preprocessing, 1, cache_bytes=kept * 32 * 24 * 3)
+    batches = EvaluationBatches(frames, preprocessing, 1, cache=Cache(kept * 32 * 24 * 3))
     before = list(batches)
-    assert len(batches._images._kept) == kept
-    for frame in batches._images._kept:
+    held = [frame for frame in range(5) if batches._images._kept.get(frame) is not None]
+    assert len(held) == kept
+    for frame in held:
         Path(frames.image_paths[frame]).unlink()
     for first, second in zip(before, batches, strict=True):
         np.testing.assert_array_equal(first["image"], second["image"])

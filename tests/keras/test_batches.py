@@ -9,6 +9,7 @@ from PIL import Image
 from qatkit.dataset.batches import EvaluationBatches, LeftOut
 from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image
+from qatkit.dataset.pixel_cache import Cache
 from qatkit.errors import DataError
 from qatkit.keras.batches import data_errors, training_batches
 from qatkit.spec import AugmentationConfig
@@ -72,8 +73,8 @@ def test_uniform_sampling_takes_sources_in_turn(frames: FrameTable) -> None:
 def test_an_element_depends_on_seed_and_step_alone(
     frames: FrameTable, augmented: AugmentationConfig, step: int
 ) -> None:
-    whole = training_batches(frames, augmented, 3, seed=5).skip(step)
-    resumed = training_batches(frames, augmented, 3, seed=5, first_step=step, cache_bytes=0)
+    whole = training_batches(frames, augmented, 3, seed=5, cache=Cache(2**20)).skip(step)
+    resumed = training_batches(frames, augmented, 3, seed=5, first_step=step)
     for expected, found in zip(_elements(whole, 3), _elements(resumed, 3)):
         _assert_same(found, expected)
 
@@ -128,7 +129,7 @@ def test_small_boxes_are_not_learned_but_evaluated(frames: FrameTable) -> None:
 def test_cached_and_decoded_images_are_the_same(frames: FrameTable, augmented: AugmentationConfig) -> None:
     one_image = 32 * 24 * 3
     streams = [
-        _elements(training_batches(frames, augmented, 5, seed=1, cache_bytes=size), 4)
+        _elements(training_batches(frames, augmented, 5, seed=1, cache=Cache(size)), 4)
         for size in (0, 2 * one_image, 100 * one_image)
     ]
     for batches in zip(*streams):
@@ -137,7 +138,7 @@ def test_cached_and_decoded_images_are_the_same(frames: FrameTable, augmented: A
 
 
 def test_cached_images_are_not_read_again(frames: FrameTable) -> None:
-    dataset = training_batches(frames, augmentation_config(32, 24), 5, seed=1)
+    dataset = training_batches(frames, augmentation_config(32, 24), 5, seed=1, cache=Cache(2**20))
     before = _elements(dataset, 1)
     for path in frames.image_paths:
         Path(path).unlink()

@@ -142,6 +142,24 @@ def test_ranges_start_from_a_calibration(name: str) -> None:
     assert to_fake_quantized(graph, plan, found, DECAY).ranges() == pytest.approx(found)
 
 
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_the_device_counts_what_numpy_counts(name: str) -> None:
+    """The first output is that of the input itself, whose values no device computes: there the ranges are equal."""
+    graph = network()
+    batches = [images(seed=seed) * 3**seed for seed in range(3)]  # histograms grow
+    found = initial_ranges(graph, place(graph), batches, name)
+    expected = measure(lambda some: ({"input": batch} for batch in some), batches, CALIBRATORS[name])
+    assert found[graph.input.name] == expected["input"]
+
+
+def test_a_value_that_is_not_finite_is_named() -> None:
+    graph = network()
+    broken = images()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(ModelError, match=rf"tensor {graph.input.name}: a value is not finite"):
+        initial_ranges(graph, place(graph), [images(), broken])
+
+
 def test_an_unknown_calibrator() -> None:
     with pytest.raises(UsageError, match="no calibrator 'best'"):
         initial_ranges(network(), place(network()), [images()], "best")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qatkit.dataset.batches import LeftOut
 from qatkit.dataset.frames import load_frames
+from qatkit.dataset.pixel_cache import NOT_KEPT
 from qatkit.spec import Experiment, class_names
 from qatkit.spec.defaults import resolve_experiment
 from qatkit.training import validation
@@ -60,7 +61,7 @@ def test_the_cost_gets_label_ids_and_the_evaluation_classes(tmp_path: Path, monk
     monkeypatch.setattr(validation, "evaluate", evaluate)
     frames = load_frames(spec.dataset_config, class_names(spec), "validation", ("van", "tree"))
     stepper = SimpleNamespace(network=SimpleNamespace(model=None), cost=cost)
-    result = Validator(spec, stepper, frames, LeftOut(1, 0.0))()  # type: ignore[arg-type]
+    result = Validator(spec, stepper, frames, LeftOut(1, 0.0), NOT_KEPT)()  # type: ignore[arg-type]
     assert (result.map, result.cost) == (50.0, 0.25)
     assert asked == [[0, 1, 2]]
     assert evaluated == [[0, 0, -1]]

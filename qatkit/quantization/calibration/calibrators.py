@@ -84,6 +84,8 @@ def entropy(histogram: Histogram) -> float:
         return 0.0
     counts = histogram.merged(ENTROPY_BINS).astype(np.float64)
     counts[0] = counts[1]
+    if not counts.any():  # magnitudes so small that the first bin holds them all
+        return histogram.maximum
     kept = np.cumsum(counts)[LEVELS - 1 :] / counts.sum()
     errors = np.where(kept < 1 - _MOST_CLIPPED, np.inf, divergences(counts))
     equal = LEVELS + np.flatnonzero(errors <= errors.min() + _TIE)

@@ -45,16 +45,19 @@ class Histogram:
         flat = np.asarray(values, np.float32).ravel()
         if not flat.size:
             return
-        low, high = float(flat.min()), float(flat.max())
+        self.cover(float(flat.min()), float(flat.max()))
+        for start in range(0, flat.size, _CHUNK):
+            self.add_bins(self._binned(flat[start : start + _CHUNK]))
+
+    def cover(self, low: float, high: float) -> None:
+        """Make the range large enough for values between `low` and `high`, both of which occur.
+
+        Raises ValueError when one is not finite.
+        """
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("a value is not finite")
-        self._cover(max(-low, high))
         self.has_negative |= low < 0
-        for start in range(0, flat.size, _CHUNK):
-            self.counts += self._binned(flat[start : start + _CHUNK])
-
-    def _cover(self, magnitude: float) -> None:
-        """Make the range large enough for `magnitude`."""
+        magnitude = max(-low, high)
         self.maximum = max(self.maximum, magnitude)
         if magnitude <= self.range:
             return
@@ -65,13 +68,19 @@ class Histogram:
         self.counts = np.pad(counts, (0, BINS - len(counts)))
         self.range = math.ldexp(self.range, doublings)
 
+    def add_bins(self, counts: NDArray[np.integer[Any]]) -> None:
+        """Count values that are covered: element k of `counts` [BINS + 1] is how many are k bins high, rounded up.
+
+        That is, of how many ceil(|x| / float32(bin_width)) is k.
+        """
+        self.counts += counts[1:]
+        self.counts[0] += counts[0]
+
     def _binned(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
         scaled = np.abs(values)
         # Divided, not multiplied by an inverse: so rounded, the end of the range never lies past the last bin.
         scaled /= np.float32(self.bin_width)
-        upper = np.bincount(np.ceil(scaled, out=scaled).astype(np.int32), minlength=BINS + 1)
-        upper[1] += upper[0]
-        return upper[1:]
+        return np.bincount(np.ceil(scaled, out=scaled).astype(np.int32), minlength=BINS + 1)
 
     def occupied(self) -> NDArray[np.int64]:
         """The counts up to the bin of the maximum."""

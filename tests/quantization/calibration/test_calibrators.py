@@ -133,6 +133,10 @@ def test_entropy_in_a_given_range(start: float, values: list[float], expected: f
     assert entropy(found) == expected
 
 
+def test_entropy_of_magnitudes_that_one_bin_holds() -> None:
+    assert entropy(histogram([1e-45])) == float(np.float32(1e-45))
+
+
 def test_entropy_may_exceed_the_maximum_where_the_range_does() -> None:
     """Eight neighbouring bins of 1000 are equally full. With 8 bins a level, 1024 in all, nothing is lost."""
     found = Histogram(2048.0)
