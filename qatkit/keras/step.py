@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from qatkit.console import info
 from qatkit.graph.nodes import Conv2D
 from qatkit.keras.cost import CostConfig, component_costs, task_cost
 from qatkit.keras.cost_scaling import CostScaling
@@ -97,6 +98,7 @@ class Stepper:
         )
         self.optimizer.build(self._trained)
         self._step = tf.function(self._distributed)  # one graph for each value of `moving`
+        self._compiled: set[bool] = set()
         self._task_cost = tf.function(self._cost_of, reduce_retracing=True)  # the last batch may be smaller
 
     def __call__(self, batch: dict[str, tf.Tensor], learning_rate: float, *, moving: bool = True) -> StepResult:
@@ -106,6 +108,9 @@ class Stepper:
         quantization-aware training both are frozen while the weights settle on them.
         """
         self.optimizer.learning_rate.assign(learning_rate)
+        if moving not in self._compiled:
+            self._compiled.add(moving)
+            info(f"Compiling the training step{'' if moving else ' with frozen statistics'} ...")
         loss, components = self._step(batch, moving)
         return StepResult(float(loss), components.numpy())
 

@@ -101,6 +101,16 @@ def moved(before: Graph, step: Stepper) -> set[str]:
     }
 
 
+def test_compilation_is_said_before_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    step = stepper(detector())
+    for moving in (True, True, False, False):
+        step(batch(), 1e-3, moving=moving)
+    assert capsys.readouterr().out.splitlines() == [
+        "Compiling the training step ...",
+        "Compiling the training step with frozen statistics ...",
+    ]
+
+
 def test_everything_learns() -> None:
     graph = detector()
     step = stepper(graph)
