@@ -18,7 +18,7 @@ from tests.support.commands import replaced, start, succeed
 from tests.support.workspace import make_workspace, small_training
 
 KILLS = 20
-EPOCHS = 50
+EPOCHS = 60
 FLAGS = ("--enable_determinism",)
 AUTOWEIGHTING = ("enable_autoweighting: false", "enable_autoweighting: true")
 SEED = 7
@@ -40,8 +40,9 @@ def kill(process: subprocess.Popen[str], folder: Path, moment: random.Random) ->
     """Kill a training: while it starts, between two steps or in one, or while it writes a file; tell when."""
     before, when = written(folder), moment.choice(("start", "steps", "steps", "writing", "writing"))
     if when != "start":
-        wait(process, lambda: written(folder) > before)
-    time.sleep(moment.uniform(0, 0.4 if when != "start" else 10))
+        events = before + moment.randrange(1, 7)  # an epoch has two, with its validation
+        wait(process, lambda: written(folder) >= events)
+    time.sleep(moment.uniform(0, 0.3 if when != "start" else 10))
     if when == "writing":
         wait(process, lambda: bool(half_written(folder)))
     process.kill()
