@@ -64,7 +64,11 @@ def check_file(path: Path) -> None:
     """Prove that a file can be written at `path`, before hours of work depend on it."""
     if path.is_dir():
         raise EnvironmentProblem(f"{path}: this is a folder, not a file")
-    check_writable(path.absolute().parent)
+    try:
+        folder = path.absolute().parent
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"{path}: the folder that this runs in is gone") from error
+    check_writable(folder)
 
 
 def remove_leftovers(directory: Path) -> None:

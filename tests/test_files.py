@@ -9,6 +9,7 @@ import pytest
 
 from qatkit.errors import EnvironmentProblem, SpecError
 from qatkit.files import (
+    check_file,
     check_writable,
     expand,
     make_directory,
@@ -69,6 +70,27 @@ def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "folder"
     assert check_writable(folder) == folder
     assert names(folder) == []
+
+
+def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one works in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(EnvironmentProblem, match=r"a\.txt: the folder that this runs in is gone"):
+        check_file(Path("a.txt"))
+    with pytest.raises(EnvironmentProblem, match=r"a\.txt: cannot write: No such file"):
+        write_text(Path("a.txt"), "text")
+
+
+def test_a_library_that_has_its_own_words_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem) as caught, replacing(tmp_path / "a.h5"):
+        raise OSError(errno.ENOSPC, "Unable to create file (file write failed: time = Fri Nov 27\n, errno = 28)")
+    assert str(caught.value) == f"{tmp_path}/a.h5: cannot write: No space left on device"
+    with pytest.raises(EnvironmentProblem, match=r"a\.png: cannot write: the file system refuses$"):
+        with replacing(tmp_path / "a.png"):
+            raise OSError("encoder error -2 when writing image file")
 
 
 def test_text_and_json(tmp_path: Path) -> None:
