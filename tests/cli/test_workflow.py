@@ -46,7 +46,8 @@ def test_conversion(workspace: Workspace) -> None:
 
 def test_training(trained: Trained) -> None:
     assert files(trained.results) == {
-        *(".lock", "experiment_spec.txt", "status.json", "weights/model.tlt"),
+        *(".lock", "experiment_spec.txt", "status.json", "training_curve.png"),
+        *("weights/model.tlt", "weights/model.best.tlt", "weights/model.best.json"),
         *(f"model.epoch-{epoch}.ckpt" for epoch in range(1, EPOCHS + 1)),
     }
     assert load_experiment(trained.results / "experiment_spec.txt") == load_experiment(trained.spec)
