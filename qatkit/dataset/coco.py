@@ -69,8 +69,8 @@ class _Fault(Exception):  # noqa: N818 - caught here, and shown as a DataError
 def read_coco(path: Path) -> CocoFile:
     """The images of an annotation file with their objects, whose keys are the annotations' ids.
 
-    Ids are compared as text: some exporters write "12" in one place and 12 in another. An annotation whose id is
-    missing or repeated is told by its row, from 1.
+    Ids are compared as text: some exporters write "12" in one place and 12 in another. Annotations whose id is
+    repeated are told by their row, from 1.
     Raises DataError with the row, its id and the value that is wrong.
     """
     content = read_json(path)
@@ -154,11 +154,11 @@ def _objects(
             if file_name is None:
                 unlisted += 1
                 continue
+            key = _value(row, "id", _identity, _ID)
             label = _label(row, names)
             crowd = "iscrowd" in row and _value(row, "iscrowd", _crowd, "0 or 1")
         except _Fault as fault:
             raise _Fault(f"{_place('annotation', row, number)}: {fault}") from None
-        key = _identity(row.get("id")) or f"row{number}"
         while key in keys:
             key = f"{key}_row{number}"
         keys.add(key)

@@ -99,9 +99,7 @@ def test_annotations_of_images_that_are_not_listed_are_counted(tmp_path: Path) -
     [
         ([70, 71], ["70", "71"]),
         ([70, 70, 70], ["70", "70_row2", "70_row3"]),
-        ([None, "n", None], ["row1", "n", "row3"]),
         (["5_row3", 5, 5], ["5_row3", "5", "5_row3_row3"]),
-        ([[1], True, 1.5], ["row1", "row2", "row3"]),
     ],
 )
 def test_each_annotation_is_an_object_with_a_key(tmp_path: Path, ids: list[Any], keys: list[str]) -> None:
@@ -111,7 +109,16 @@ def test_each_annotation_is_an_object_with_a_key(tmp_path: Path, ids: list[Any],
 
 def test_an_annotation_without_an_id(tmp_path: Path) -> None:
     row = {key: value for key, value in BOX.items() if key != "id"}
-    assert _keys(_read(tmp_path, annotations=[DOG, row]), "x/a.jpg") == ["71", "row2"]
+    with pytest.raises(DataError, match=r"annotation \(row 2\) of image 7: no id, expected a whole number or a text"):
+        _read(tmp_path, annotations=[DOG, row])
+
+
+@pytest.mark.parametrize(
+    "identity, shown", [(None, "null"), ([1], r"\[1\]"), (True, "true"), (1.5, "1.5"), ("", "''")]
+)
+def test_an_annotation_whose_id_is_none(tmp_path: Path, identity: Any, shown: str) -> None:
+    with pytest.raises(DataError, match=f"of image 7: id is {shown}, expected a whole number or a text"):
+        _read(tmp_path, annotations=[{**BOX, "id": identity}])
 
 
 def test_boxes_that_cannot_be_drawn_stay(tmp_path: Path) -> None:
