@@ -179,7 +179,7 @@ def test_boxes_that_are_none(tmp_path: Path, bbox: Any, shown: str) -> None:
             {"bbox": ..., "segmentation": [[0, 0, 1, 1, 2, 2]]},
             f"annotation 70 (row 1) of image 7: a segmentation without bbox, {_WANTED}",
         ),
-        ("annotations", {"id": ..., "bbox": ...}, "annotation (row 1) of image 7: no bbox, expected"),
+        ("annotations", {"id": ...}, "annotation (row 1) of image 7: no id, expected a whole number or a text"),
         ("annotations", {"category_id": ...}, "annotation 70 (row 1) of image 7: no category_id, expected"),
         (
             "annotations",
