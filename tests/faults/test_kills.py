@@ -40,7 +40,7 @@ def kill(process: subprocess.Popen[str], folder: Path, moment: random.Random) ->
     """Kill a training: while it starts, between two steps or in one, or while it writes a file; tell when."""
     before, when = written(folder), moment.choice(("start", "steps", "steps", "writing", "writing"))
     if when != "start":
-        events = before + moment.randrange(1, 7)  # an epoch has two, with its validation
+        events = before + moment.randrange(3, 8)  # an epoch has two, with its validation
         wait(process, lambda: written(folder) >= events)
     time.sleep(moment.uniform(0, 0.3 if when != "start" else 10))
     if when == "writing":
