@@ -82,9 +82,11 @@ def run_inference(
     check_writable(results)
     with status.run("inference", results) as log:
         config = load_inference(spec)
-        files = _pictures(image_dir, exif)
+        files = [PictureFile(str(path), exif == "apply") for path in image_files(image_dir)]
         path = model or model_of(config)
         engine = open_engine(path, key, cal_cache=cal_cache, labels=labels_of(config, path))
+        if image_dir.is_dir() and (others := list_pictures(image_dir).others):
+            info(f"passed over, not images: {sum(others.values())} ({listed(others)})")
         at_once = batch_size or config.inferencer_config.batch_size
         handlers = config.bbox_handler_config
         line_width = 0 if handlers.disable_overlay else handlers.overlay_linewidth or 1
@@ -118,14 +120,6 @@ def labels_of(spec: Inference, model: Path) -> Labels | None:
     """
     names = spec.inferencer_config.target_classes
     return Labels(tuple(names)) if names and model.suffix.lower() not in (".tlt", ".hdf5") else None
-
-
-def _pictures(place: Path, exif: Exif) -> list[PictureFile]:
-    """The image `place`, or those in the folder; says what else the folder holds."""
-    files = [PictureFile(str(path), exif == "apply") for path in image_files(place)]
-    if place.is_dir() and (others := list_pictures(place).others):
-        info(f"passed over, not images: {sum(others.values())} ({listed(others)})")
-    return files
 
 
 def _incomplete(unread: Mapping[str, DataError], images: int, results: Path) -> DataError:

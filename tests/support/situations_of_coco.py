@@ -55,6 +55,7 @@ _OF_ANNOTATIONS: dict[str, Row] = {
     "COCO box with NaN": box(70, 7, bbox=[float("nan"), 4, 30, 20]),
     "COCO box with an infinite width": box(70, 7, bbox=[4, 4, float("inf"), 20]),
     "COCO annotation without bbox": without(box(70, 7), "bbox"),
+    "COCO annotation without id": without(box(70, 7), "id"),
     "COCO annotation without category_id": without(box(70, 7), "category_id"),
     "COCO category_id that is not listed": box(70, 7, category_id=99),
     "COCO annotation of an image that is not listed": box(70, 99),
@@ -88,7 +89,7 @@ def _text_ids() -> None:
 
 @situation("COCO annotations with the same id")
 def _same_ids() -> None:
-    coco([image(7, "a.jpg")], [box(1, 7), box(1, 7), without(box(1, 7), "id")])
+    coco([image(7, "a.jpg")], [box(1, 7)] * 3)
 
 
 @situation("a.jpg and a.png, COCO")
