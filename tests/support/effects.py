@@ -31,6 +31,7 @@ from qatkit.graph.graph import Graph
 from qatkit.keras import augmentation
 from qatkit.keras.cost import CostConfig, component_costs, task_cost, updated_objective_weights
 from qatkit.keras.loss_mask import LossMask
+from qatkit.keras.preparation import Preparation
 from qatkit.keras.rasterizer import Rasterizer, Targets
 from qatkit.keras.step import StepResult
 from qatkit.model.file import Model, save_model
@@ -120,13 +121,13 @@ def pixels(spec: Experiment) -> Any:
 
 def batch(spec: Experiment) -> Any:
     """The first batch of training."""
-    return next(iter(_run(spec)._dataset(0)))
+    return next(iter(_run(spec)._dataset(0).map(Preparation(spec.augmentation_config))))
 
 
 def _run(spec: Experiment) -> _Run:
     """A training that has not begun."""
     with status.run("train", None) as log:
-        return _Run(TrainOptions(Path("nowhere")), spec, log, chief=True)
+        return _Run(TrainOptions(Path(), cache="none"), spec, log, chief=True)
 
 
 def changes(spec: Experiment) -> Any:
