@@ -19,7 +19,7 @@ from qatkit.dataset.images import ImageLayout, Pixels
 from qatkit.dataset.pixel_cache import NOT_KEPT, Cache
 from qatkit.errors import DataError
 from qatkit.keras import augmentation
-from qatkit.keras.preparation import Element, Preparation, in_floats
+from qatkit.keras.preparation import Element, in_floats
 
 if TYPE_CHECKING:
     from qatkit.spec import AugmentationConfig
@@ -29,22 +29,6 @@ Stream: TypeAlias = tf.data.Dataset
 Sampling = Literal["proportional", "uniform"]
 
 _PREFETCH = 2  # batches
-
-
-def training_batches(
-    frames: FrameTable,
-    config: AugmentationConfig,
-    batch_size: int,
-    seed: int,
-    first_step: int = 0,
-    *,
-    sampling: Sampling = "proportional",
-    cache: Cache = NOT_KEPT,
-    left_out: LeftOut | None = None,
-) -> Stream:
-    """`raw_batches`, prepared: elements have the keys, shapes and dtypes of `dataset.batches.Batch`, as tensors."""
-    raw = raw_batches(frames, config, batch_size, seed, first_step, sampling=sampling, cache=cache, left_out=left_out)
-    return raw.map(Preparation(config)).prefetch(1)
 
 
 def raw_batches(

@@ -11,9 +11,15 @@ from qatkit.dataset.frames import FrameTable
 from qatkit.dataset.images import load_image
 from qatkit.dataset.pixel_cache import Cache
 from qatkit.errors import DataError
-from qatkit.keras.batches import data_errors, training_batches
+from qatkit.keras.batches import Stream, data_errors, raw_batches
+from qatkit.keras.preparation import Preparation
 from qatkit.spec import AugmentationConfig
 from tests.support.frames import augmentation_config, five_frames, frame_table, noise, write_image
+
+
+def training_batches(frames: FrameTable, config: AugmentationConfig, *numbers: int, **more: Any) -> Stream:
+    """What a training step learns from."""
+    return raw_batches(frames, config, *numbers, **more).map(Preparation(config))
 
 
 @pytest.fixture
