@@ -13,7 +13,8 @@ ALL=(3.10 3.11 3.12 3.13 3.10-lowest)
 # Train, prune, quantization-aware training, export and INT8 through the command line, and what touches a library.
 QUICK=(
     tests/test_imports.py tests/cli/test_workflow.py tests/engine tests/export/test_onnx_model.py tests/export/test_qdq.py
-    tests/model/test_file.py tests/model/test_hdf5.py tests/dataset/test_images.py tests/spec/test_load.py
+    tests/model/test_file.py tests/model/test_hdf5.py tests/dataset/test_images.py
+    tests/dataset/test_picture_file.py tests/dataset/test_records.py tests/spec/test_load.py
     tests/detectnet/test_clustering.py tests/report
 )
 # Without trainings and random files that show nothing new of a library.

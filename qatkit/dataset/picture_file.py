@@ -29,6 +29,7 @@ SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", 
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _MEGA = 1_000_000
 _ORIENTATION = 0x0112  # the EXIF tag
+_TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 # EXIF orientation -> what turns the stored pixels upright. 1 is upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -91,7 +92,7 @@ def look_at(file: PictureFile, *, decode: bool) -> PictureFacts:
     """
     with _opened(file.path) as image:
         orientation = _orientation(image)
-        width, height = image.size
+        width, height = _size(image)
         _check_mode(image, file.path)
         if decode:
             image.draft("L", (1, 1))  # of a JPEG all bits are read, but few pixels made of them
@@ -215,6 +216,14 @@ def _check_pixels(path: str, size: Size) -> None:
             f"{_most_pixels / _MEGA:.4g} are read",
             hint=f"--max_megapixels {-(-pixels // _MEGA)} lifts the limit",
         )
+
+
+def _size(image: Image.Image) -> Size:
+    """Width and height of what will be decoded; of a TIFF that lies, older versions of Pillow tell them as stored."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    if tags.get(_ORIENTATION) in _LYING:
+        return int(tags[_TIFF_LENGTH]), int(tags[_TIFF_WIDTH])
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:
