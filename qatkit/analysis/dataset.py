@@ -23,6 +23,7 @@ from qatkit.errors import DataError
 from qatkit.evaluation.matching import Criteria
 from qatkit.spec import ClusteringConfig, DatasetExportConfig, Experiment, class_names
 from qatkit.spec.backbones import STRIDE
+from qatkit.spec.names import stored_name
 
 _MANY = 0.25  # of a class's objects
 _IMAGES_AHEAD = 64  # looked at before they are asked for
@@ -137,8 +138,7 @@ def _look_at_images(
             return str(error)
 
     # A file may be several frames, where sample_modifier_config repeats it.
-    rows = [row for path, row in zip(frames.image_paths, range(len(frames))) if path not in missing]
-    rows = list({frames.image_paths[row]: row for row in rows}.values())
+    rows = list({path: row for row, path in enumerate(frames.image_paths) if path not in missing}.values())
     for row, facts in zip(rows, track(map_ahead(attempt, rows, _IMAGES_AHEAD), title, len(rows))):
         width, height = frames.sizes[row].tolist()
         if isinstance(facts, str):
@@ -162,7 +162,7 @@ class _Objects:
 
     def add(self, frame: LabelledFrame) -> None:
         labels = [item.label for item in frame.drawable]
-        self.names += [label.class_name.lower() for label in labels]
+        self.names += [stored_name(label.class_name) for label in labels]
         self._boxes += [label.box for label in labels]
         self._sizes += [(frame.width, frame.height)] * len(labels)
 

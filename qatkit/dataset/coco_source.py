@@ -22,7 +22,7 @@ class CocoSource:
 
     def __init__(self, config: COCOConfig, reading: Reading) -> None:
         self._config = config
-        root = Path(root_folder(config.root_directory_path))
+        root = root_folder(config.root_directory_path)
         self.folds = config.num_partitions
         self._check()
         files = [read_coco(root / name) for name in config.annotation_files]

@@ -23,6 +23,7 @@ from qatkit.dataset.sample_modifier import SampleModifier
 from qatkit.dataset.source import LabelledFrame, Reading, Source, UnusableImageError, read_frames
 from qatkit.dataset.tally import Tally
 from qatkit.errors import DataError, SpecError, UsageError
+from qatkit.spec.names import stored_name
 
 if TYPE_CHECKING:
     from qatkit.spec import DatasetExportConfig
@@ -112,7 +113,7 @@ def to_record(frame: LabelledFrame, labels: list[KittiObject]) -> dict[str, Valu
         "frame/id": [frame.id],
         "frame/height": [frame.height],
         "frame/width": [frame.width],
-        "target/object_class": [label.class_name.lower() for label in labels],
+        "target/object_class": [stored_name(label.class_name) for label in labels],
         "target/truncation": [label.truncation for label in labels],
         "target/occlusion": [label.occlusion for label in labels],
         "target/observation_angle": [label.observation_angle for label in labels],
@@ -184,7 +185,7 @@ class _Writer:
             self.tally.add(frame)
             labels = [item.label for item in frame.drawable]
             self.skipped |= {item.key: item.label.integer_box for item in frame.objects if not item.label.is_drawable}
-            stored = [label.class_name.lower() for label in labels]
+            stored = [stored_name(label.class_name) for label in labels]
             self.class_map.update((label.class_name, name) for label, name in zip(labels, stored))
             copies = self._modifier.copies(stored, fold) if self._modifier else 1
             for _ in range(copies):

@@ -29,7 +29,7 @@ class KittiSource:
 
     def __init__(self, config: KITTIConfig, generator: random.Random, split: Split, reading: Reading) -> None:
         self._config = config
-        self._root = Path(root_folder(config.root_directory_path))
+        self._root = root_folder(config.root_directory_path)
         self._generator = generator
         self._split = split
         self._reading = reading
@@ -119,8 +119,6 @@ class _Images:
         self._extension = given if given.startswith(".") else f".{given}"
         self._folder = folder
         self.names: dict[str, str] = {}
-        self.others: Counter[str] = Counter()
-        self.are_ambiguous = False
         rest = [path for path in list_folder(folder, "image_dir_name") if not self._takes(path)]
         pictures = {path.stem for path in rest if is_picture(path)}
         self.are_ambiguous = not pictures.isdisjoint(self.names)

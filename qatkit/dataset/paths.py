@@ -71,7 +71,7 @@ def check_folder(folder: Path, field: str = "") -> Path:
 
 def check_regular(path: Path | str) -> None:
     """Raise DataError for what is there and is no file, such as a pipe, which would be waited for without end."""
-    if is_there(path) and not os.path.isfile(path):  # noqa: PTH113 - as below
+    if is_irregular(path):
         raise DataError(f"{path}: this is {'a folder, not a file' if is_folder(path) else 'no file'}")
 
 
@@ -79,6 +79,11 @@ def check_regular(path: Path | str) -> None:
 def is_folder(path: Path | str) -> bool:
     """Whether there is a folder."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_irregular(path: Path | str) -> bool:
+    """Whether there is something that is no file. What is not there at all is missed when it is opened."""
+    return is_there(path) and not os.path.isfile(path)  # noqa: PTH113
 
 
 def is_there(path: Path | str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from qatkit.choices import MAX_MEGAPIXELS
-from qatkit.dataset.paths import check_regular, list_folder
+from qatkit.dataset.paths import check_regular, is_irregular, list_folder
 from qatkit.errors import DataError
 
 Size = tuple[int, int]
@@ -126,7 +126,7 @@ def read_picture(file: PictureFile, channels: int = 3, size: Size | None = None)
 def list_pictures(folder: Path) -> PictureFolder:
     """The pictures in `folder` (not below it), by their endings. Raises DataError where it is no folder."""
     found = list_folder(folder)
-    pictures = [path for path in found if is_picture(path) and not is_no_file(path)]
+    pictures = [path for path in found if is_picture(path) and not is_irregular(path)]
     rest = Counter(map(ending, found))
     rest.subtract(map(ending, pictures))
     return PictureFolder(pictures, +rest)
@@ -168,11 +168,6 @@ def _names(folder: str) -> list[str]:
 def _lower_ending(name: str) -> str:
     stem, suffix = os.path.splitext(name)  # noqa: PTH122
     return stem + suffix.lower()
-
-
-def is_no_file(path: Path) -> bool:
-    """Whether there is something else, such as a folder. What is not there at all is missed when it is opened."""
-    return path.exists() and not path.is_file()
 
 
 def is_picture(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from qatkit.choices import EXIF, Exif
@@ -102,6 +103,6 @@ def read_frames(
             yield found
 
 
-def root_folder(path: str) -> str:
+def root_folder(path: str) -> Path:
     """The folder that a spec calls `root_directory_path`. Raises DataError where there is none."""
-    return str(check_folder(resolve(path), "root_directory_path"))
+    return check_folder(resolve(path), "root_directory_path")
